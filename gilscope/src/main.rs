@@ -1,0 +1,2 @@
+//! gilscope.
+fn main() {}

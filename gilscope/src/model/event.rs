@@ -1,0 +1,106 @@
+//! What happened in a target, one event at a time, as the analysis sees it.
+
+/// What an interval was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IntervalKind {
+    /// A contended acquisition of the GIL.
+    Wait,
+    /// A forced switch: gave way in `drop_gil` and slept until another thread took the GIL.
+    Yield,
+}
+
+/// A finished wait or forced switch. Times are `CLOCK_MONOTONIC` nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interval {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// Index of the GIL in its process.
+    pub gil_id: u32,
+    /// Wait or forced switch.
+    pub kind: IntervalKind,
+    /// First sleep's entry.
+    pub start_ns: u64,
+    /// Last sleep's exit.
+    pub end_ns: u64,
+}
+
+/// A thread was there when tracing began, or has begun since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadStart {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// A thread has ended; its totals are final.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadEnd {
+    /// Process.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// When.
+    pub at_ns: u64,
+    /// The thread's name at its end (the kernel's `comm`).
+    pub os_name: Option<String>,
+}
+
+/// What the kernel itself counted of a thread: complete even where events were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadTotals {
+    /// Running.
+    pub on_cpu_ns: u64,
+    /// Ready to run, without a processor.
+    pub runnable_ns: u64,
+    /// Times it went to sleep by itself.
+    pub voluntary_switches: u64,
+    /// Times it was taken off the processor.
+    pub involuntary_switches: u64,
+}
+
+/// What the kernel itself counted of one thread's waits for one GIL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GilTotals {
+    /// Finished waits.
+    pub waits: u64,
+    /// Their time.
+    pub wait_sum_ns: u64,
+    /// The longest.
+    pub wait_max_ns: u64,
+    /// Finished forced switches.
+    pub yields: u64,
+    /// Their time.
+    pub yield_sum_ns: u64,
+    /// The longest.
+    pub yield_max_ns: u64,
+    /// Timed sleeps that ended by themselves.
+    pub timeouts: u64,
+    /// Woken by a release, slept again in the same wait.
+    pub futile_wakeups: u64,
+    /// Voluntary switches made to wait for this GIL.
+    pub voluntary_switches: u64,
+    /// Time of a wait that was under way when tracing began.
+    pub unfinished_at_start_ns: u64,
+    /// Time of a wait that is under way now.
+    pub unfinished_at_end_ns: u64,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A wait or forced switch has finished.
+    Interval(Interval),
+    /// A thread is there.
+    ThreadStart(ThreadStart),
+    /// A thread is gone.
+    ThreadEnd(ThreadEnd),
+    /// What the kernel counted of a thread so far; replaces what it said before.
+    ThreadTotals(u32, ThreadTotals),
+    /// What the kernel counted of a thread's waits for a GIL so far; replaces what it said before.
+    GilTotals(u32, u32, GilTotals),
+}

@@ -1,0 +1,48 @@
+//! A GIL in a target's memory: where its fields are and how it was found.
+
+use serde::Serialize;
+
+/// How a GIL's address was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FoundBy {
+    /// `_PyRuntime` from the dynamic symbol table, with a built-in table of offsets (3.7 – 3.12).
+    RuntimeSymbol,
+    /// `_PyRuntime` from the dynamic symbol table and the `_Py_DebugOffsets` at its start (3.13+).
+    DebugOffsets,
+}
+
+/// What the waits are measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WaitSource {
+    /// The futex system calls' tracepoints, on the GIL's own words.
+    Futex,
+    /// Uprobes on the C library's waiting and signalling functions.
+    Uprobe,
+}
+
+/// One GIL of a process, as addresses in the target's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gil {
+    /// Address of `struct _gil_runtime_state`.
+    pub address: u64,
+    /// Address of `last_holder` (pointer to the thread state that holds, or held last).
+    pub last_holder: u64,
+    /// Address of `locked` (int; −1 before the GIL is made).
+    pub locked: u64,
+    /// Address of `switch_number` (unsigned long; grows when the holder changes).
+    pub switch_number: u64,
+    /// Address of the condition variable that waiters sleep on.
+    pub cond: u64,
+    /// Address of the mutex around the fields.
+    pub mutex: u64,
+    /// Address of the condition variable of the forced switch.
+    pub switch_cond: u64,
+    /// Address of its mutex.
+    pub switch_mutex: u64,
+    /// Ids of the interpreters that share this GIL (0 is the main one).
+    pub interpreters: Vec<i64>,
+    /// False in a free-threaded build whose GIL is switched off.
+    pub enabled: bool,
+}

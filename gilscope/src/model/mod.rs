@@ -1,0 +1,15 @@
+//! The words that every other room speaks: what a report holds, what an event is, where a GIL lies.
+//!
+//! Plain data without I/O, so that what is measured, decoded from a file or made up by a test walks
+//! the same road.
+
+mod event;
+mod gil;
+mod report;
+
+pub use event::{Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadStart, ThreadTotals};
+pub use gil::{FoundBy, Gil, WaitSource};
+pub use report::{
+    CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary, Host, Loss, OtherThreads, ProcessEnd,
+    ProcessReport, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss,
+};

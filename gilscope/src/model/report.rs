@@ -1,0 +1,268 @@
+//! The report that other programs rely on, version 1. Its JSON Schema is `docs/report.schema.json`.
+//!
+//! Fields are only added within a version. Times are nanoseconds (`_ns`); `_at_ns` counts from
+//! [`Report::started_at`]. An `Option` is `null` where the figure is not known.
+
+use super::gil::{FoundBy, WaitSource};
+use serde::Serialize;
+
+/// The value of [`Report::schema`].
+pub const SCHEMA: &str = "gilscope.report";
+/// The value of [`Report::schema_version`].
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One run of gilscope.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Always [`SCHEMA`].
+    pub schema: &'static str,
+    /// Always [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The gilscope that wrote this.
+    pub gilscope_version: &'static str,
+    /// RFC 3339, UTC, milliseconds.
+    pub started_at: String,
+    /// From the first probe attached to the last detached.
+    pub duration_ns: u64,
+    /// The machine.
+    pub host: Host,
+    /// What was lost in all.
+    pub loss: Loss,
+    /// One entry per process followed.
+    pub processes: Vec<ProcessReport>,
+}
+
+/// The machine that was traced on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// `uname -n`.
+    pub hostname: String,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// Processors online.
+    pub cpus: u32,
+}
+
+/// What was lost between the kernel and the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Records of any kind that did not fit the ring buffer.
+    pub events_lost: u64,
+    /// Waits among them: counted and summed by the kernel, absent from the quantiles.
+    pub waits_lost: u64,
+    /// Their time.
+    pub wait_lost_ns: u64,
+}
+
+/// One process.
+#[derive(Clone, Debug, Serialize)]
+pub struct ProcessReport {
+    /// Process id as gilscope's own `/proc` shows it.
+    pub pid: u32,
+    /// Process id inside the innermost PID namespace.
+    pub ns_pid: u32,
+    /// Path of the executable as the target sees it.
+    pub exe: String,
+    /// Arguments.
+    pub cmdline: Vec<String>,
+    /// The container it runs in, where that is known.
+    pub container: Option<String>,
+    /// How long this process was followed.
+    pub observed_ns: u64,
+    /// When and how it ended, if it did.
+    pub ended: Option<ProcessEnd>,
+    /// Its GILs.
+    pub gils: Vec<GilInfo>,
+    /// Waits of all threads for any of its GILs.
+    pub gil_wait: HistogramSummary,
+    /// Time in which at least one thread waited.
+    pub contended_ns: u64,
+    /// Threads, most waited first.
+    pub threads: Vec<ThreadReport>,
+    /// Threads merged beyond the row limit.
+    pub other_threads: Option<OtherThreads>,
+}
+
+/// The end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ProcessEnd {
+    /// When.
+    pub at_ns: u64,
+    /// How, where that could be learned.
+    pub status: Option<ExitStatus>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitStatus {
+    /// By itself, with this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+/// One GIL of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GilInfo {
+    /// Index in [`ProcessReport::gils`].
+    pub id: u32,
+    /// `0x…`, in the target's memory.
+    pub address: String,
+    /// Ids of the interpreters that share it.
+    pub interpreters: Vec<i64>,
+    /// CPython's version.
+    pub python: String,
+    /// Built with `--disable-gil`.
+    pub free_threaded: bool,
+    /// Whether the GIL is in use.
+    pub enabled: bool,
+    /// How it was found.
+    pub found_by: FoundBy,
+    /// What its waits were measured by.
+    pub source: WaitSource,
+}
+
+/// A distribution of times. `count`, `sum_ns` and `max_ns` are the kernel's and complete; the rest
+/// covers `recorded` of them. Empty: count 0, quantiles and `hdr` null.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HistogramSummary {
+    /// Waits that finished.
+    pub count: u64,
+    /// Their time.
+    pub sum_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// How many of them reached the histogram.
+    pub recorded: u64,
+    /// The shortest recorded.
+    pub min_ns: Option<u64>,
+    /// Mean of the recorded.
+    pub mean_ns: Option<u64>,
+    /// Median.
+    pub p50_ns: Option<u64>,
+    /// 90th percentile.
+    pub p90_ns: Option<u64>,
+    /// 99th percentile.
+    pub p99_ns: Option<u64>,
+    /// 99.9th percentile.
+    pub p99_9_ns: Option<u64>,
+    /// Base64 of HdrHistogram's V2 + DEFLATE encoding, 3 significant digits, in nanoseconds.
+    pub hdr: Option<String>,
+}
+
+/// One thread.
+#[derive(Clone, Debug, Serialize)]
+pub struct ThreadReport {
+    /// Thread id as gilscope's own `/proc` shows it.
+    pub tid: u32,
+    /// Thread id inside the innermost PID namespace, where that could be read.
+    pub ns_tid: Option<u32>,
+    /// Python's own name.
+    pub name: Option<String>,
+    /// The operating system's name (15 bytes at most), where it could be read.
+    pub os_name: Option<String>,
+    /// 0 for a thread that was there when tracing began.
+    pub started_at_ns: u64,
+    /// How long it was followed.
+    pub observed_ns: u64,
+    /// When it ended, if it did.
+    pub ended_at_ns: Option<u64>,
+    /// One entry per GIL that it ever waited for.
+    pub gil: Vec<GilWaits>,
+    /// The processor's side.
+    pub cpu: CpuTime,
+    /// What was lost of its waits.
+    pub loss: WaitLoss,
+}
+
+/// A thread's waits for one GIL.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct GilWaits {
+    /// [`GilInfo::id`].
+    pub gil_id: u32,
+    /// Contended acquisitions.
+    pub wait: HistogramSummary,
+    /// Forced switches: gave way and slept until another took the GIL.
+    #[serde(rename = "yield")]
+    pub forced_switch: HistogramSummary,
+    /// Waits under way when tracing began or ended; in no histogram.
+    pub unfinished: Unfinished,
+    /// Timed sleeps that ended by themselves.
+    pub timeouts: u64,
+    /// Woken by a release, slept again in the same wait.
+    pub futile_wakeups: u64,
+    /// Of the thread's voluntary switches, those made to wait for this GIL.
+    pub voluntary_switches: u64,
+}
+
+/// Waits that were cut off by the start or the end of tracing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unfinished {
+    /// From the start of tracing to the end of a wait that was under way.
+    pub at_start_ns: u64,
+    /// From its beginning to the end of tracing.
+    pub at_end_ns: u64,
+}
+
+/// Where user and system time come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TickSource {
+    /// Sampled at the timer tick.
+    Tick,
+    /// Measured at each crossing.
+    Exact,
+}
+
+/// A thread's time on and for the processor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CpuTime {
+    /// Running; exact, from the scheduler's events.
+    pub on_cpu_ns: u64,
+    /// Ready to run, without a processor; exact.
+    pub runnable_ns: u64,
+    /// The kernel's own accounting of user time.
+    pub user_ns: Option<u64>,
+    /// The kernel's own accounting of system time.
+    pub system_ns: Option<u64>,
+    /// Where `user_ns` and `system_ns` come from.
+    pub split: Option<TickSource>,
+    /// Times it went to sleep by itself.
+    pub voluntary_switches: u64,
+    /// Times it was taken off the processor.
+    pub involuntary_switches: u64,
+}
+
+/// A thread's lost waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WaitLoss {
+    /// How many.
+    pub waits_lost: u64,
+    /// Their time.
+    pub wait_lost_ns: u64,
+}
+
+/// Threads that have no row of their own.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct OtherThreads {
+    /// How many threads.
+    pub threads: u64,
+    /// Their waits.
+    pub wait: HistogramSummary,
+    /// Their forced switches.
+    #[serde(rename = "yield")]
+    pub forced_switch: HistogramSummary,
+    /// Their waits cut off by the start or the end of tracing.
+    pub unfinished: Unfinished,
+    /// Their timed sleeps that ended by themselves.
+    pub timeouts: u64,
+    /// Their futile wake-ups.
+    pub futile_wakeups: u64,
+    /// Their time on and for the processor.
+    pub cpu: CpuTime,
+    /// What was lost of their waits.
+    pub loss: WaitLoss,
+}

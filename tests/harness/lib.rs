@@ -1,0 +1,1 @@
+//! Drives gilscope on real Python processes.
