@@ -1,1 +1,5 @@
-//! Not yet furnished.
+//! From the kernel's records and counters to the events that the analysis knows.
+
+mod decode;
+
+pub use decode::{DecodeError, Record, decode, gil_totals, thread_totals};

@@ -1,1 +1,16 @@
-//! Not yet furnished.
+//! The kernel's side: loads the programs, attaches them, fills and reads their maps.
+//!
+//! The only room that knows aya. Everything is released by the kernel when the process goes, in
+//! whatever way: nothing is pinned.
+
+mod attach;
+mod btf;
+mod capabilities;
+mod error;
+mod load;
+mod tracefs;
+
+pub use attach::Probe;
+pub use capabilities::check_permission;
+pub use error::ProbeError;
+pub use load::Limits;

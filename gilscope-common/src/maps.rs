@@ -1,0 +1,174 @@
+//! Keys and values of the BPF maps.
+
+use crate::{sched::Sched, wait::Finished, wait::Wait, wait::kind};
+
+/// Value of `TARGETS`, by process id (the kernel's own, of the initial PID namespace).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Device of its PID namespace's file, as `bpf_get_ns_current_pid_tgid` wants it.
+    pub pidns_dev: u64,
+    /// Inode of its PID namespace's file.
+    pub pidns_ino: u64,
+    /// Not 0: processes that it forks become targets too.
+    pub follow_children: u32,
+    /// Explicit padding.
+    pub padding: u32,
+}
+
+/// Key of `WORDS`: a futex word of one of a target's GILs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WordKey {
+    /// Its address in the target.
+    pub address: u64,
+    /// The process.
+    pub tgid: u32,
+    /// Explicit padding.
+    pub padding: u32,
+}
+
+/// Value of `WORDS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WordInfo {
+    /// Address of the GIL's `last_holder`, where a [`crate::wait::GilView`] can be read.
+    pub view_address: u64,
+    /// Address of the mutex's owner (glibc's `__data.__owner`).
+    pub owner_address: u64,
+    /// The GIL's index in its process.
+    pub gil_id: u32,
+    /// One of [`crate::wait::word`].
+    pub word: u32,
+}
+
+/// Value of `THREADS`, by thread id.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Thread {
+    /// Tells apart threads that had the same id one after the other.
+    pub started_ns: u64,
+    /// When it ended; 0 while it lives.
+    pub ended_ns: u64,
+    /// Its scheduling.
+    pub sched: Sched,
+    /// Its present wait.
+    pub wait: Wait,
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+}
+
+/// Key of `TOTALS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TotalsKey {
+    /// [`Thread::started_ns`].
+    pub started_ns: u64,
+    /// The thread.
+    pub tid: u32,
+    /// The GIL's index in its process.
+    pub gil_id: u32,
+}
+
+/// Value of `TOTALS`: what the kernel counted of a thread's finished waits for a GIL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Finished waits.
+    pub waits: u64,
+    /// Their time.
+    pub wait_sum_ns: u64,
+    /// The longest.
+    pub wait_max_ns: u64,
+    /// Finished forced switches.
+    pub yields: u64,
+    /// Their time.
+    pub yield_sum_ns: u64,
+    /// The longest.
+    pub yield_max_ns: u64,
+    /// Timed sleeps that ended by themselves.
+    pub timeouts: u64,
+    /// Futile wake-ups.
+    pub futile_wakeups: u64,
+    /// Voluntary switches made in these sleeps.
+    pub switches: u64,
+    /// Time of a wait that was under way when tracing began.
+    pub cut_at_start_ns: u64,
+}
+
+impl Totals {
+    /// Counts a finished interval; [`Finished::kind`] 0 counts nothing.
+    #[inline(always)]
+    pub fn add(&mut self, finished: &Finished) {
+        let length_ns = finished.end_ns.saturating_sub(finished.start_ns);
+        self.timeouts += u64::from(finished.timeouts);
+        self.futile_wakeups += u64::from(finished.futile_wakeups);
+        self.switches += u64::from(finished.switches);
+        if finished.cut_at_start != 0 {
+            self.cut_at_start_ns += length_ns;
+        } else if finished.kind == kind::WAIT {
+            self.waits += 1;
+            self.wait_sum_ns += length_ns;
+            if length_ns > self.wait_max_ns {
+                self.wait_max_ns = length_ns;
+            }
+        } else if finished.kind == kind::YIELD {
+            self.yields += 1;
+            self.yield_sum_ns += length_ns;
+            if length_ns > self.yield_max_ns {
+                self.yield_max_ns = length_ns;
+            }
+        }
+    }
+}
+
+/// Value of `COUNTERS` (per processor), index 0: what could not be reported.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Records that did not fit the ring buffer.
+    pub records_lost: u64,
+    /// Threads and totals that did not fit their map.
+    pub entries_lost: u64,
+    /// The GIL's fields, or the owner of its mutex, could not be read.
+    pub reads_failed: u64,
+    /// Futex events on a GIL's words.
+    pub gil_events: u64,
+}
+
+#[cfg(feature = "user")]
+mod user {
+    macro_rules! pod {
+        ($($type:ty),* $(,)?) => {$(
+            // SAFETY: `repr(C)` plain integers with explicit padding: any bytes are a value.
+            unsafe impl aya::Pod for $type {}
+        )*};
+    }
+    pod!(
+        super::Target,
+        super::WordKey,
+        super::WordInfo,
+        super::Thread,
+        super::TotalsKey,
+        super::Totals,
+        super::Counters,
+        crate::records::Header,
+        crate::records::IntervalRecord,
+        crate::records::ThreadEndRecord,
+        crate::records::ForkRecord,
+    );
+}
+
+const _: () = {
+    assert!(size_of::<Target>() == 24);
+    assert!(size_of::<WordKey>() == 16);
+    assert!(size_of::<WordInfo>() == 24);
+    assert!(size_of::<Sched>() == 48);
+    assert!(size_of::<Wait>() == 88);
+    assert!(size_of::<Thread>() == 160);
+    assert!(size_of::<TotalsKey>() == 16);
+    assert!(size_of::<Totals>() == 80);
+    assert!(size_of::<Counters>() == 32);
+};

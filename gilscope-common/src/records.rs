@@ -1,0 +1,76 @@
+//! The records that cross the ring buffer. Each begins with its [`Header`].
+
+use crate::maps::Thread;
+
+/// Values of [`Header::kind`].
+pub mod kind {
+    /// An [`super::IntervalRecord`]: a wait.
+    pub const WAIT: u32 = 1;
+    /// An [`super::IntervalRecord`]: a forced switch.
+    pub const YIELD: u32 = 2;
+    /// A [`super::Header`] alone: a thread has begun.
+    pub const THREAD_START: u32 = 3;
+    /// A [`super::ThreadEndRecord`].
+    pub const THREAD_END: u32 = 4;
+    /// A [`super::Header`] alone: the process replaced its program.
+    pub const EXEC: u32 = 5;
+    /// A [`super::ForkRecord`].
+    pub const FORK: u32 = 6;
+}
+
+/// How every record begins.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// One of [`kind`].
+    pub kind: u32,
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// The GIL's index in its process, where there is one.
+    pub gil_id: u32,
+    /// When; an interval's beginning.
+    pub at_ns: u64,
+}
+
+/// A finished wait or forced switch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IntervalRecord {
+    /// [`Header::at_ns`] is the first sleep's entry.
+    pub header: Header,
+    /// The last sleep's exit.
+    pub end_ns: u64,
+}
+
+/// A thread has ended.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadEndRecord {
+    /// Whose, and when.
+    pub header: Header,
+    /// What the kernel knew of it.
+    pub thread: Thread,
+    /// Its name, NUL-padded.
+    pub comm: [u8; 16],
+}
+
+/// A target has forked a process that is followed too.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForkRecord {
+    /// The parent; its thread that forked.
+    pub header: Header,
+    /// The child.
+    pub child: u32,
+    /// Explicit padding.
+    pub padding: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Header>() == 24);
+    assert!(size_of::<IntervalRecord>() == 32);
+    assert!(size_of::<ThreadEndRecord>() == 200);
+    assert!(size_of::<ForkRecord>() == 32);
+};

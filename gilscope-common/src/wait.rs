@@ -1,0 +1,317 @@
+//! From futex events to acquisitions: the one state machine of the waits for a GIL.
+//!
+//! A thread that wants the GIL sleeps many times, 5 ms at most each, before it gets it: the sleeps
+//! of one `take_gil` are one wait. There is no event for "got it". What ends a wait is a proof that
+//! the thread has been past its `take_gil`:
+//!
+//! * its own `FUTEX_WAKE` on the condition variable while it owns the GIL's mutex: it ran
+//!   `drop_gil` (a waiter that passes a signal on does not own the mutex);
+//! * its own `FUTEX_WAKE` on the condition variable of the forced switch: it has taken the GIL;
+//! * a forced switch: it is in `drop_gil`;
+//! * a sleep on the GIL's mutex while it is the holder: it is in `drop_gil`;
+//! * a futex call on any other word, or leaving the processor by itself outside these sleeps: it
+//!   runs Python again;
+//! * where none of these was seen before the next sleep: it ran longer than a retry takes while the
+//!   GIL changed hands at least twice ([`RETRY_CPU_NS`]).
+//!
+//! Sources: `Python/ceval_gil.h` (3.7 – 3.11) and `Python/ceval_gil.c` (3.12+): `take_gil`,
+//! `drop_gil`; glibc `nptl/pthread_cond_wait.c`, `nptl/pthread_cond_signal.c` (2.31 – 2.43).
+
+/// What a futex word is to a GIL.
+pub mod word {
+    /// One of the condition variable's words.
+    pub const COND: u32 = 1;
+    /// The mutex around the fields.
+    pub const MUTEX: u32 = 2;
+    /// One of the words of the forced switch's condition variable.
+    pub const SWITCH_COND: u32 = 3;
+    /// The mutex of the forced switch.
+    pub const SWITCH_MUTEX: u32 = 4;
+}
+
+/// What an interval is.
+pub mod kind {
+    /// A contended acquisition.
+    pub const WAIT: u32 = 1;
+    /// A forced switch.
+    pub const YIELD: u32 = 2;
+}
+
+/// What the thread is doing.
+pub mod phase {
+    /// Nothing to do with a GIL.
+    pub const IDLE: u32 = 0;
+    /// Asleep in [`super::Wait::kind`].
+    pub const ASLEEP: u32 = 1;
+    /// Awake, and not yet known to be past its `take_gil` or `drop_gil`.
+    pub const AWAKE: u32 = 2;
+}
+
+/// More processor time than this between two sleeps, together with two changes of holder, means
+/// that the GIL was taken and released in between. A retry takes 1 – 3 µs of it.
+pub const RETRY_CPU_NS: u64 = 8_000;
+
+/// `-EAGAIN`: the word had changed already, so the thread did not sleep.
+pub const EAGAIN: i64 = -11;
+
+/// `-ETIMEDOUT` (`include/uapi/asm-generic/errno.h`).
+pub const ETIMEDOUT: i64 = -110;
+
+/// The GIL's fields as read at an event; the order is that of `struct _gil_runtime_state`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GilView {
+    /// The thread state that holds it, or held it last.
+    pub last_holder: u64,
+    /// Held.
+    pub locked: i32,
+    /// Explicit, as in the target.
+    pub padding: u32,
+    /// Changes of holder.
+    pub switch_number: u64,
+}
+
+/// A finished interval.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Finished {
+    /// One of [`kind`]; 0 for none.
+    pub kind: u32,
+    /// The GIL's index in its process.
+    pub gil_id: u32,
+    /// First sleep's entry.
+    pub start_ns: u64,
+    /// Last sleep's exit.
+    pub end_ns: u64,
+    /// Timed sleeps that ended by themselves.
+    pub timeouts: u32,
+    /// Woken, found it taken, slept again.
+    pub futile_wakeups: u32,
+    /// Voluntary switches made in its sleeps.
+    pub switches: u32,
+    /// It was under way when tracing began.
+    pub cut_at_start: u32,
+}
+
+/// A thread's present wait or forced switch.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// First sleep's entry.
+    pub start_ns: u64,
+    /// Last sleep's exit.
+    pub end_ns: u64,
+    /// The thread's processor time at the last sleep's exit.
+    pub cpu_ns: u64,
+    /// The GIL's changes of holder at the last sleep's exit.
+    pub switch_number: u64,
+    /// Where the fields of the GIL of the present sleep are read.
+    pub view_address: u64,
+    /// The thread's state, once it is known from its own `drop_gil`.
+    pub tstate: u64,
+    /// The GIL's index in its process.
+    pub gil_id: u32,
+    /// One of [`phase`].
+    pub phase: u32,
+    /// One of [`kind`], while not idle.
+    pub kind: u32,
+    /// The word of the present sleep, one of [`word`].
+    pub word: u32,
+    /// Timed sleeps that ended by themselves.
+    pub timeouts: u32,
+    /// Woken, found it taken, slept again.
+    pub futile_wakeups: u32,
+    /// Voluntary switches made in its sleeps.
+    pub switches: u32,
+    /// The last sleep on the condition variable ended by a wake-up.
+    pub woken: u32,
+    /// It was under way when tracing began.
+    pub cut_at_start: u32,
+    /// The present sleep is its first.
+    pub fresh: u32,
+}
+
+/// What is known as a thread goes to sleep on a GIL's word.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleep {
+    /// The GIL's index.
+    pub gil_id: u32,
+    /// One of [`word`].
+    pub word: u32,
+    /// A timed sleep on a signal word (`FUTEX_WAIT_BITSET`), not on the condvar's internal lock.
+    pub bitset: bool,
+    /// When.
+    pub now_ns: u64,
+    /// The thread's processor time.
+    pub cpu_ns: u64,
+    /// The GIL's fields.
+    pub view: GilView,
+}
+
+impl Wait {
+    /// A thread found asleep on a GIL's condition variable when tracing began.
+    pub const fn cut_at_start(gil_id: u32, view_address: u64, now_ns: u64) -> Self {
+        Self {
+            start_ns: now_ns,
+            end_ns: now_ns,
+            cpu_ns: 0,
+            switch_number: 0,
+            view_address,
+            tstate: 0,
+            gil_id,
+            phase: phase::ASLEEP,
+            kind: kind::WAIT,
+            word: word::COND,
+            timeouts: 0,
+            futile_wakeups: 0,
+            switches: 0,
+            woken: 0,
+            cut_at_start: 1,
+            fresh: 0,
+        }
+    }
+
+    /// Under way for this GIL: asleep, in a wait and not in a forced switch.
+    pub fn is_open_for(&self, gil_id: u32) -> bool {
+        self.phase == phase::ASLEEP && self.kind == kind::WAIT && self.gil_id == gil_id
+    }
+
+    /// The thread goes to sleep on one of a GIL's words. Answers the interval that this ends.
+    #[inline(always)]
+    pub fn sleeps(&mut self, sleep: &Sleep) -> Finished {
+        let holds = self.tstate != 0 && sleep.view.last_holder == self.tstate;
+        let purpose = match sleep.word {
+            word::SWITCH_COND => kind::YIELD,
+            word::COND if sleep.bitset => kind::WAIT,
+            // In `drop_gil`, before the GIL is given up: whatever was open is over.
+            word::MUTEX if holds && sleep.view.locked != 0 => 0,
+            word::MUTEX if sleep.view.locked == 0 || self.tstate != 0 => kind::WAIT,
+            // The condvar's internal lock, the other mutex, or a mutex sleep that may be
+            // `drop_gil`'s: part of what is open, never the beginning of something.
+            _ if self.phase == phase::AWAKE && !holds => self.kind,
+            _ => 0,
+        };
+        if purpose == 0 {
+            return self.finish();
+        }
+        let mut finished = Finished::default();
+        if self.phase != phase::IDLE && !self.continues(purpose, sleep) {
+            finished = self.finish();
+        }
+        self.fresh = u32::from(self.phase == phase::IDLE);
+        if self.fresh != 0 {
+            self.start_ns = sleep.now_ns;
+            self.gil_id = sleep.gil_id;
+            self.kind = purpose;
+            self.woken = 0;
+        } else if self.woken != 0 && sleep.word == word::COND && sleep.bitset {
+            self.futile_wakeups += 1;
+            self.woken = 0;
+        }
+        self.phase = phase::ASLEEP;
+        self.word = sleep.word;
+        finished
+    }
+
+    #[inline(always)]
+    fn continues(&self, purpose: u32, sleep: &Sleep) -> bool {
+        if self.kind != purpose || self.gil_id != sleep.gil_id {
+            return false;
+        }
+        let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
+        let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
+        self.phase == phase::AWAKE && (ran_ns <= RETRY_CPU_NS || switches < 2)
+    }
+
+    /// The sleep is over; `result` is the system call's.
+    #[inline(always)]
+    pub fn wakes_up(&mut self, now_ns: u64, cpu_ns: u64, result: i64, switch_number: u64) {
+        if self.phase != phase::ASLEEP {
+            return;
+        }
+        if result == EAGAIN && self.word != word::COND {
+            // Refused on a mutex: no sleep. On the condition variable it is the timed wait of a
+            // contended acquisition, whose signal came before it slept.
+            self.phase = if self.fresh != 0 {
+                phase::IDLE
+            } else {
+                phase::AWAKE
+            };
+            return;
+        }
+        self.phase = phase::AWAKE;
+        self.end_ns = now_ns;
+        self.cpu_ns = cpu_ns;
+        self.switch_number = switch_number;
+        if self.word == word::COND {
+            if result == ETIMEDOUT {
+                self.timeouts += 1;
+            } else if result == 0 {
+                self.woken = 1;
+            }
+        }
+    }
+
+    /// The thread wakes others on one of a GIL's words.
+    #[inline(always)]
+    pub fn wakes_others(&mut self, word: u32, owns_mutex: bool, view: &GilView) -> Finished {
+        match word {
+            word::COND if owns_mutex => {
+                // `drop_gil` signals while it owns the mutex: nobody can have taken the GIL yet.
+                self.tstate = view.last_holder;
+                self.finish()
+            }
+            word::SWITCH_COND => self.finish(),
+            _ => Finished::default(),
+        }
+    }
+
+    /// The thread did something that it does not do inside `take_gil` or `drop_gil`.
+    #[inline(always)]
+    pub fn is_elsewhere(&mut self) -> Finished {
+        if self.phase == phase::AWAKE {
+            self.finish()
+        } else {
+            Finished::default()
+        }
+    }
+
+    /// The thread leaves the processor.
+    #[inline(always)]
+    pub fn leaves_cpu(&mut self, voluntary: bool) -> Finished {
+        if voluntary {
+            if self.phase == phase::ASLEEP {
+                self.switches += 1;
+            } else {
+                return self.is_elsewhere();
+            }
+        }
+        Finished::default()
+    }
+
+    /// What is open, if anything, ends at its last sleep's exit.
+    #[inline(always)]
+    pub fn finish(&mut self) -> Finished {
+        let mut finished = Finished::default();
+        if self.phase == phase::AWAKE {
+            finished = Finished {
+                kind: self.kind,
+                gil_id: self.gil_id,
+                start_ns: self.start_ns,
+                end_ns: self.end_ns,
+                timeouts: self.timeouts,
+                futile_wakeups: self.futile_wakeups,
+                switches: self.switches,
+                cut_at_start: self.cut_at_start,
+            };
+        }
+        self.phase = phase::IDLE;
+        self.kind = 0;
+        self.timeouts = 0;
+        self.futile_wakeups = 0;
+        self.switches = 0;
+        self.woken = 0;
+        self.cut_at_start = 0;
+        finished
+    }
+}

@@ -1,0 +1,205 @@
+//! The only way out: every record passes here, and every one that does not fit is counted.
+
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::bpf_get_current_comm,
+};
+use gilscope_common::{
+    maps::{Counters, Thread, Totals, TotalsKey},
+    records::{ForkRecord, Header, IntervalRecord, ThreadEndRecord, kind},
+    wait::Finished,
+};
+
+use crate::maps::{COUNTERS, RECORDS, TOTALS};
+
+/// User space looks every few milliseconds; it is woken early only when this much waits for it.
+const WAKE_AT_BYTES: u64 = 512 << 10;
+
+#[inline(always)]
+fn counters() -> Option<&'static mut Counters> {
+    // SAFETY: per-processor and without sleeping in between; a nested event may lose an increment.
+    COUNTERS.get_ptr_mut(0).map(|counters| unsafe { &mut *counters })
+}
+
+/// A thread or its totals did not fit their map.
+#[inline(always)]
+pub fn entry_lost() {
+    if let Some(counters) = counters() {
+        counters.entries_lost += 1;
+    }
+}
+
+/// A target's memory could not be read.
+#[inline(always)]
+pub fn read_failed() {
+    if let Some(counters) = counters() {
+        counters.reads_failed += 1;
+    }
+}
+
+/// A futex call on a GIL's word.
+#[inline(always)]
+pub fn gil_event() {
+    if let Some(counters) = counters() {
+        counters.gil_events += 1;
+    }
+}
+
+#[inline(always)]
+fn record_lost() {
+    if let Some(counters) = counters() {
+        counters.records_lost += 1;
+    }
+}
+
+#[inline(always)]
+fn wake_flags() -> u64 {
+    if RECORDS.query(BPF_RB_AVAIL_DATA.into()) > WAKE_AT_BYTES {
+        BPF_RB_FORCE_WAKEUP.into()
+    } else {
+        BPF_RB_NO_WAKEUP.into()
+    }
+}
+
+#[inline(always)]
+fn send<T: 'static>(record: T, flags: u64) -> bool {
+    match RECORDS.reserve::<T>(0) {
+        Some(mut entry) => {
+            entry.write(record);
+            entry.submit(flags);
+            true
+        }
+        None => {
+            record_lost();
+            false
+        }
+    }
+}
+
+/// An interval is over: it is counted here and sent to user space. In `sched_switch` nobody may be
+/// woken and no entry made.
+#[inline(always)]
+pub fn finished(thread: &Thread, finished: &Finished, in_scheduler: bool) {
+    if finished.kind == 0 {
+        return;
+    }
+    count(thread, finished, in_scheduler);
+    if finished.cut_at_start != 0 {
+        return;
+    }
+    let record = IntervalRecord {
+        header: Header {
+            kind: finished.kind,
+            tgid: thread.tgid,
+            tid: thread.tid,
+            gil_id: finished.gil_id,
+            at_ns: finished.start_ns,
+        },
+        end_ns: finished.end_ns,
+    };
+    let flags = if in_scheduler {
+        BPF_RB_NO_WAKEUP.into()
+    } else {
+        wake_flags()
+    };
+    send(record, flags);
+}
+
+/// Totals are made when a thread first sleeps on a GIL, so that the scheduler's events find them.
+#[inline(always)]
+pub fn prepare_totals(thread: &Thread, gil_id: u32) {
+    let key = totals_key(thread, gil_id);
+    if TOTALS.get_ptr(key).is_none() && TOTALS.insert(key, Totals::default(), 0).is_err() {
+        entry_lost();
+    }
+}
+
+#[inline(always)]
+fn totals_key(thread: &Thread, gil_id: u32) -> TotalsKey {
+    TotalsKey {
+        started_ns: thread.started_ns,
+        tid: thread.tid,
+        gil_id,
+    }
+}
+
+#[inline(always)]
+fn count(thread: &Thread, finished: &Finished, in_scheduler: bool) {
+    let key = totals_key(thread, finished.gil_id);
+    if !in_scheduler && TOTALS.get_ptr(key).is_none() {
+        prepare_totals(thread, finished.gil_id);
+    }
+    match TOTALS.get_ptr_mut(key) {
+        // SAFETY: only the thread itself writes its totals.
+        Some(totals) => unsafe { (*totals).add(finished) },
+        None => entry_lost(),
+    }
+}
+
+/// A thread is followed from now on.
+#[inline(always)]
+pub fn thread_started(thread: &Thread) {
+    send(
+        Header {
+            kind: kind::THREAD_START,
+            tgid: thread.tgid,
+            tid: thread.tid,
+            gil_id: 0,
+            at_ns: thread.started_ns,
+        },
+        wake_flags(),
+    );
+}
+
+/// A thread is gone. Answers whether its record fitted.
+#[inline(always)]
+pub fn thread_ended(thread: &Thread) -> bool {
+    send(
+        ThreadEndRecord {
+            header: Header {
+                kind: kind::THREAD_END,
+                tgid: thread.tgid,
+                tid: thread.tid,
+                gil_id: 0,
+                at_ns: thread.ended_ns,
+            },
+            thread: *thread,
+            comm: bpf_get_current_comm().unwrap_or_default(),
+        },
+        wake_flags(),
+    )
+}
+
+/// A process replaced its program.
+#[inline(always)]
+pub fn exec(tgid: u32, tid: u32, now_ns: u64) {
+    send(
+        Header {
+            kind: kind::EXEC,
+            tgid,
+            tid,
+            gil_id: 0,
+            at_ns: now_ns,
+        },
+        BPF_RB_FORCE_WAKEUP.into(),
+    );
+}
+
+/// A target forked a process that is followed too.
+#[inline(always)]
+pub fn fork(tgid: u32, tid: u32, child: u32, now_ns: u64) {
+    send(
+        ForkRecord {
+            header: Header {
+                kind: kind::FORK,
+                tgid,
+                tid,
+                gil_id: 0,
+                at_ns: now_ns,
+            },
+            child,
+            padding: 0,
+        },
+        BPF_RB_FORCE_WAKEUP.into(),
+    );
+}

@@ -1,0 +1,100 @@
+//! Whose events count.
+
+use aya_ebpf::{
+    bindings::{bpf_pidns_info, task_struct},
+    helpers::{
+        bpf_get_current_pid_tgid, bpf_ktime_get_ns, bpf_probe_read_kernel,
+        generated::bpf_get_ns_current_pid_tgid,
+    },
+};
+use gilscope_common::{
+    maps::{Target, Thread},
+    sched::{Sched, state},
+    wait::Wait,
+};
+
+use crate::{
+    emit,
+    maps::{self, TARGETS, THREADS},
+};
+
+/// The present thread: (process id, thread id), as the initial PID namespace has them.
+#[inline(always)]
+pub fn current() -> (u32, u32) {
+    let both = bpf_get_current_pid_tgid();
+    ((both >> 32) as u32, both as u32)
+}
+
+/// The traced process of this id.
+#[inline(always)]
+pub fn target(tgid: u32) -> Option<Target> {
+    // SAFETY: copied out at once; targets are removed only when tracing ends.
+    unsafe { TARGETS.get(tgid) }.copied()
+}
+
+/// The traced thread of this id.
+#[inline(always)]
+pub fn thread(tid: u32) -> Option<&'static mut Thread> {
+    // SAFETY: an entry is written by its own thread, and by the scheduler's events about it, which
+    // the run queue's lock puts in order. It lives until the thread's exit.
+    THREADS.get_ptr_mut(tid).map(|thread| unsafe { &mut *thread })
+}
+
+/// The present thread, which is on the processor; made if it is not there yet.
+#[inline(always)]
+pub fn thread_or_new(tgid: u32, tid: u32) -> Option<&'static mut Thread> {
+    if let Some(thread) = thread(tid) {
+        return Some(thread);
+    }
+    insert(tgid, tid, state::ON_CPU);
+    thread(tid)
+}
+
+/// A thread begins to be followed.
+#[inline(always)]
+pub fn insert(tgid: u32, tid: u32, state: u32) {
+    let now_ns = now_ns();
+    let thread = Thread {
+        started_ns: now_ns,
+        ended_ns: 0,
+        sched: Sched::seen(now_ns, state),
+        wait: Wait::default(),
+        tgid,
+        tid,
+    };
+    if THREADS.insert(tid, thread, 0).is_err() {
+        emit::entry_lost();
+    } else {
+        emit::thread_started(&thread);
+    }
+}
+
+/// `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub fn now_ns() -> u64 {
+    // SAFETY: the helper takes nothing.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// The present thread's id in the target's PID namespace; 0 where it is not in that namespace.
+#[inline(always)]
+pub fn namespace_tid(target: &Target) -> u32 {
+    let mut ids = bpf_pidns_info { pid: 0, tgid: 0 };
+    let size = size_of::<bpf_pidns_info>() as u32;
+    // SAFETY: the helper fills `size` bytes of `ids` (`kernel/bpf/helpers.c`), or zeroes them.
+    unsafe { bpf_get_ns_current_pid_tgid(target.pidns_dev, target.pidns_ino, &mut ids, size) };
+    ids.pid
+}
+
+/// A task's thread id.
+#[inline(always)]
+pub fn task_tid(task: *const task_struct) -> Option<u32> {
+    read_task(task, maps::task_pid_offset())
+}
+
+/// A field of a task.
+#[inline(always)]
+pub fn read_task<T>(task: *const task_struct, offset: usize) -> Option<T> {
+    // SAFETY: a faulting read is answered by an error.
+    unsafe { bpf_probe_read_kernel(task.byte_add(offset).cast::<T>()) }.ok()
+}

@@ -1,0 +1,25 @@
+//! gilscope's programs in the kernel. One file per concern; each program is thin over the state
+//! machines of `gilscope_common`, which are tested in user space.
+//!
+//! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
+//! only way out and counts every drop, `futex`, `sched` and `process` are the hooks.
+#![no_std]
+#![no_main]
+
+mod emit;
+mod filter;
+mod futex;
+mod maps;
+mod process;
+mod sched;
+
+/// The verifier rejects whatever could get here.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// The helpers used here are open to GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,60 @@
+//! The maps, and the constants that user space sets before the programs are loaded.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, PerCpuArray, RingBuf},
+};
+use gilscope_common::maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey};
+
+/// Processes that are traced. The sizes of these maps are user space's to raise.
+#[map]
+pub static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(1024, 0);
+
+/// Futex words of their GILs.
+#[map]
+pub static WORDS: HashMap<WordKey, WordInfo> = HashMap::with_max_entries(1024, 0);
+
+/// Their threads.
+#[map]
+pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(16384, 0);
+
+/// What was counted of each thread and GIL.
+#[map]
+pub static TOTALS: HashMap<TotalsKey, Totals> = HashMap::with_max_entries(16384, 0);
+
+/// What could not be reported.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// The way out.
+#[map]
+pub static RECORDS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
+
+/// Byte offset of `task_struct.pid` (a thread's id), from the kernel's BTF.
+#[unsafe(no_mangle)]
+static TASK_PID_OFFSET: u32 = 0;
+
+/// Byte offset of `task_struct.state` before 5.18, where `sched_switch` has no argument for it;
+/// 0 where it has.
+#[unsafe(no_mangle)]
+static TASK_STATE_OFFSET: u32 = 0;
+
+/// Reads a constant that user space may have overridden.
+#[inline(always)]
+fn constant(value: &'static u32) -> usize {
+    // SAFETY: a reference to a static is valid; volatile keeps the compiler from folding in the
+    // value that user space replaces.
+    unsafe { core::ptr::read_volatile(value) as usize }
+}
+
+/// Offset of a task's thread id.
+#[inline(always)]
+pub fn task_pid_offset() -> usize {
+    constant(&TASK_PID_OFFSET)
+}
+
+/// Offset of a task's state; 0 where the tracepoint tells it.
+#[inline(always)]
+pub fn task_state_offset() -> usize {
+    constant(&TASK_STATE_OFFSET)
+}

@@ -1,0 +1,217 @@
+//! Bytes of the ring buffer to values. Pure: no I/O, no clock.
+
+use crate::model::{GilTotals, Interval, IntervalKind, ThreadTotals};
+use aya::Pod;
+use gilscope_common::{
+    maps::{Thread, Totals},
+    records::{ForkRecord, Header, IntervalRecord, ThreadEndRecord, kind},
+    sched::state,
+};
+
+/// One record of the kernel's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A wait or forced switch has finished.
+    Interval(Interval),
+    /// A thread has begun: process, thread, when.
+    ThreadStart(u32, u32, u64),
+    /// A thread has ended: what the kernel knew of it, and its name.
+    ThreadEnd(Box<Thread>, Option<String>),
+    /// A process replaced its program: process, when.
+    Exec(u32, u64),
+    /// A process forked one that is followed too: parent, child, when.
+    Fork(u32, u32, u64),
+}
+
+/// A record that this gilscope does not understand: a fault of ours.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter than its kind says.
+    #[error("a record of kind {kind} has {length} bytes")]
+    Short {
+        /// Its kind; 0 if not even that fits.
+        kind: u32,
+        /// Its length.
+        length: usize,
+    },
+    /// An unknown kind.
+    #[error("unknown kind of record: {0}")]
+    Kind(u32),
+}
+
+/// Reads one record.
+///
+/// # Errors
+/// [`DecodeError`] for bytes that the programs do not send.
+pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+    let header: Header = read(bytes, 0)?;
+    match header.kind {
+        kind::WAIT | kind::YIELD => {
+            let record: IntervalRecord = read(bytes, header.kind)?;
+            Ok(Record::Interval(interval(&header, record.end_ns)))
+        }
+        kind::THREAD_START => Ok(Record::ThreadStart(header.tgid, header.tid, header.at_ns)),
+        kind::THREAD_END => {
+            let record: ThreadEndRecord = read(bytes, header.kind)?;
+            Ok(Record::ThreadEnd(Box::new(record.thread), comm(&record.comm)))
+        }
+        kind::EXEC => Ok(Record::Exec(header.tgid, header.at_ns)),
+        kind::FORK => {
+            let record: ForkRecord = read(bytes, header.kind)?;
+            Ok(Record::Fork(header.tgid, record.child, header.at_ns))
+        }
+        unknown => Err(DecodeError::Kind(unknown)),
+    }
+}
+
+fn interval(header: &Header, end_ns: u64) -> Interval {
+    Interval {
+        pid: header.tgid,
+        tid: header.tid,
+        gil_id: header.gil_id,
+        kind: if header.kind == kind::WAIT {
+            IntervalKind::Wait
+        } else {
+            IntervalKind::Yield
+        },
+        start_ns: header.at_ns,
+        end_ns,
+    }
+}
+
+/// The kernel's name for a thread, up to its NUL.
+fn comm(bytes: &[u8; 16]) -> Option<String> {
+    let name = bytes.split(|byte| *byte == 0).next()?;
+    (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+fn read<T: Pod>(bytes: &[u8], kind: u32) -> Result<T, DecodeError> {
+    if bytes.len() < size_of::<T>() {
+        return Err(DecodeError::Short {
+            kind,
+            length: bytes.len(),
+        });
+    }
+    // SAFETY: enough bytes, and `Pod` says that any bytes are a value.
+    Ok(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+/// What the kernel counted of a thread up to `now_ns`, or up to its end.
+pub fn thread_totals(thread: &Thread, now_ns: u64) -> ThreadTotals {
+    let sched = &thread.sched;
+    let until_ns = match thread.ended_ns {
+        0 => now_ns,
+        ended_ns => ended_ns,
+    };
+    let waited_ns = match sched.state {
+        state::RUNNABLE => until_ns.saturating_sub(sched.since_ns),
+        _ => 0,
+    };
+    let on_cpu_ns = match thread.ended_ns {
+        0 => sched.cpu_time_ns(now_ns),
+        _ => sched.on_cpu_ns,
+    };
+    ThreadTotals {
+        on_cpu_ns,
+        runnable_ns: sched.runnable_ns + waited_ns,
+        voluntary_switches: sched.voluntary_switches,
+        involuntary_switches: sched.involuntary_switches,
+    }
+}
+
+/// What the kernel counted of a thread's waits for a GIL; a wait that is under way at `now_ns` is
+/// cut off there.
+pub fn gil_totals(totals: &Totals, thread: Option<&Thread>, gil_id: u32, now_ns: u64) -> GilTotals {
+    let open = thread
+        .map(|thread| &thread.wait)
+        .filter(|wait| wait.is_open_for(gil_id));
+    let open_ns = open.map_or(0, |wait| now_ns.saturating_sub(wait.start_ns));
+    let began_before = open.is_some_and(|wait| wait.cut_at_start != 0);
+    GilTotals {
+        waits: totals.waits,
+        wait_sum_ns: totals.wait_sum_ns,
+        wait_max_ns: totals.wait_max_ns,
+        yields: totals.yields,
+        yield_sum_ns: totals.yield_sum_ns,
+        yield_max_ns: totals.yield_max_ns,
+        timeouts: totals.timeouts + open.map_or(0, |wait| wait.timeouts.into()),
+        futile_wakeups: totals.futile_wakeups + open.map_or(0, |wait| wait.futile_wakeups.into()),
+        voluntary_switches: totals.switches + open.map_or(0, |wait| wait.switches.into()),
+        unfinished_at_start_ns: totals.cut_at_start_ns + if began_before { open_ns } else { 0 },
+        unfinished_at_end_ns: if began_before { 0 } else { open_ns },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes<T: Pod>(value: &T) -> Vec<u8> {
+        // SAFETY: a reference to plain data, read for as long as it lives.
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast(), size_of::<T>()) }
+            .to_vec()
+    }
+
+    fn header(kind: u32) -> Header {
+        Header {
+            kind,
+            tgid: 10,
+            tid: 11,
+            gil_id: 2,
+            at_ns: 100,
+        }
+    }
+
+    #[test]
+    fn every_record_survives_the_crossing() {
+        let interval = IntervalRecord {
+            header: header(kind::YIELD),
+            end_ns: 150,
+        };
+        assert_eq!(
+            decode(&bytes(&interval)),
+            Ok(Record::Interval(Interval {
+                pid: 10,
+                tid: 11,
+                gil_id: 2,
+                kind: IntervalKind::Yield,
+                start_ns: 100,
+                end_ns: 150
+            }))
+        );
+        let mut end = ThreadEndRecord {
+            header: header(kind::THREAD_END),
+            ..ThreadEndRecord::default()
+        };
+        end.thread.tid = 11;
+        end.thread.wait.tstate = u64::MAX;
+        end.comm[..3].copy_from_slice(b"abc");
+        assert_eq!(
+            decode(&bytes(&end)),
+            Ok(Record::ThreadEnd(Box::new(end.thread), Some("abc".to_owned())))
+        );
+        let fork = ForkRecord {
+            header: header(kind::FORK),
+            child: 12,
+            padding: 0,
+        };
+        assert_eq!(decode(&bytes(&fork)), Ok(Record::Fork(10, 12, 100)));
+        assert_eq!(
+            decode(&bytes(&header(kind::THREAD_START))),
+            Ok(Record::ThreadStart(10, 11, 100))
+        );
+        assert_eq!(decode(&bytes(&header(kind::EXEC))), Ok(Record::Exec(10, 100)));
+    }
+
+    #[test]
+    fn short_and_unknown_records_are_errors() {
+        let interval = bytes(&IntervalRecord {
+            header: header(kind::WAIT),
+            end_ns: 150,
+        });
+        for length in 0..interval.len() {
+            assert!(decode(&interval[..length]).is_err(), "{length} bytes");
+        }
+        assert_eq!(decode(&bytes(&header(77))), Err(DecodeError::Kind(77)));
+    }
+}
