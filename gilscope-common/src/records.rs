@@ -54,6 +54,10 @@ pub struct ThreadEndRecord {
     pub thread: Thread,
     /// Its name, NUL-padded.
     pub comm: [u8; 16],
+    /// `task_struct.exit_code`: as `wait` tells it.
+    pub exit_code: i32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// A target has forked a process that is followed too.
@@ -71,6 +75,6 @@ pub struct ForkRecord {
 const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 32);
-    assert!(size_of::<ThreadEndRecord>() == 200);
+    assert!(size_of::<ThreadEndRecord>() == 208);
     assert!(size_of::<ForkRecord>() == 32);
 };

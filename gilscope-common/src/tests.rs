@@ -1,1 +1,407 @@
+//! The state machines on event sequences as they were seen in the kernel.
 
+extern crate std;
+
+use crate::{
+    maps::Totals,
+    sched::{Sched, state},
+    wait::{EAGAIN, ETIMEDOUT, Finished, GilView, RETRY_CPU_NS, Sleep, Wait, kind, phase, word},
+};
+use std::vec::Vec;
+
+const ME: u64 = 0x1000;
+const OTHER: u64 = 0x2000;
+
+/// A thread with its wait, a clock, and what came out.
+#[derive(Default)]
+struct Thread {
+    wait: Wait,
+    now_ns: u64,
+    cpu_ns: u64,
+    view: GilView,
+    finished: Vec<Finished>,
+}
+
+impl Thread {
+    /// One that waits for a GIL that another holds.
+    fn behind_another() -> Self {
+        let mut thread = Self {
+            now_ns: 1_000_000,
+            ..Self::default()
+        };
+        thread.view.locked = 1;
+        thread.view.last_holder = OTHER;
+        thread.view.switch_number = 100;
+        thread
+    }
+
+    fn take(&mut self, finished: Finished) {
+        if finished.kind != 0 {
+            self.finished.push(finished);
+        }
+    }
+
+    fn sleeps(&mut self, word: u32, bitset: bool) {
+        let sleep = Sleep {
+            gil_id: 0,
+            word,
+            bitset,
+            now_ns: self.now_ns,
+            cpu_ns: self.cpu_ns,
+            view: self.view,
+        };
+        let finished = self.wait.sleeps(&sleep);
+        self.take(finished);
+    }
+
+    fn wakes_up(&mut self, after_ns: u64, result: i64) {
+        self.now_ns += after_ns;
+        self.wait
+            .wakes_up(self.now_ns, self.cpu_ns, result, self.view.switch_number);
+    }
+
+    /// A sleep on the condition variable.
+    fn sleeps_on_cond(&mut self, ns: u64, result: i64) {
+        self.sleeps(word::COND, true);
+        self.wakes_up(ns, result);
+    }
+
+    fn sleeps_on_mutex(&mut self, ns: u64, result: i64) {
+        self.sleeps(word::MUTEX, false);
+        self.wakes_up(ns, result);
+    }
+
+    fn runs(&mut self, ns: u64) {
+        self.now_ns += ns;
+        self.cpu_ns += ns;
+    }
+
+    /// The GIL changes hands; the last to take it is `holder`.
+    fn switches(&mut self, times: u64, holder: u64) {
+        self.view.switch_number += times;
+        self.view.last_holder = holder;
+    }
+
+    /// `drop_gil` that finds a waiter to signal.
+    fn drops(&mut self) {
+        self.view.last_holder = ME;
+        self.view.locked = 0;
+        let finished = self.wait.wakes_others(word::COND, true, &self.view);
+        self.take(finished);
+        self.view.locked = 1;
+        self.view.last_holder = OTHER;
+    }
+
+    fn lengths(&self) -> Vec<(u32, u64)> {
+        let length = |one: &Finished| (one.kind, one.end_ns - one.start_ns);
+        self.finished.iter().map(length).collect()
+    }
+}
+
+#[test]
+fn many_timeouts_are_one_wait() {
+    let mut thread = Thread::behind_another();
+    for _ in 0..14 {
+        thread.sleeps_on_cond(5_000_000, ETIMEDOUT);
+        thread.runs(1_200);
+    }
+    thread.sleeps_on_cond(2_000_000, 0);
+    thread.runs(4_000_000);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 14 * 5_001_200 + 2_000_000)]);
+    assert_eq!(thread.finished[0].timeouts, 14);
+    assert_eq!(thread.finished[0].futile_wakeups, 0);
+}
+
+#[test]
+fn a_wait_is_reported_once() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(100, 0);
+    thread.drops();
+    thread.drops();
+    let finished = thread.wait.is_elsewhere();
+    thread.take(finished);
+    assert_eq!(thread.finished.len(), 1);
+}
+
+#[test]
+fn its_own_release_parts_two_waits() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    thread.runs(500);
+    thread.drops();
+    thread.sleeps_on_cond(3_000, 0);
+    thread.drops();
+    assert_eq!(
+        thread.lengths(),
+        [(kind::WAIT, 1_000), (kind::WAIT, 3_000)]
+    );
+}
+
+#[test]
+fn passing_a_signal_on_parts_nothing() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(5_000_000, ETIMEDOUT);
+    // A waiter that timed out though it was signalled: it does not own the mutex.
+    let finished = thread.wait.wakes_others(word::COND, false, &thread.view);
+    thread.take(finished);
+    thread.runs(1_000);
+    thread.sleeps_on_cond(1_000_000, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 6_001_000)]);
+}
+
+#[test]
+fn woken_and_refused_is_a_futile_wake_up_of_the_same_wait() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    thread.switches(1, OTHER);
+    thread.runs(900);
+    thread.sleeps_on_cond(1_000, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 2_900)]);
+    assert_eq!(thread.finished[0].futile_wakeups, 1);
+}
+
+#[test]
+fn waking_the_thread_that_gave_way_proves_the_taking() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    let finished = thread.wait.wakes_others(word::SWITCH_COND, false, &thread.view);
+    thread.take(finished);
+    thread.sleeps_on_cond(2_000, 0);
+    thread.drops();
+    assert_eq!(
+        thread.lengths(),
+        [(kind::WAIT, 1_000), (kind::WAIT, 2_000)]
+    );
+}
+
+#[test]
+fn a_forced_switch_is_apart() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    thread.runs(100);
+    thread.sleeps(word::SWITCH_COND, true);
+    thread.wakes_up(700, 0);
+    thread.sleeps_on_cond(2_000, 0);
+    thread.drops();
+    assert_eq!(
+        thread.lengths(),
+        [(kind::WAIT, 1_000), (kind::YIELD, 700), (kind::WAIT, 2_000)]
+    );
+}
+
+#[test]
+fn the_mutex_belongs_to_the_wait_of_a_taker() {
+    let mut thread = Thread::behind_another();
+    thread.view.locked = 0;
+    thread.sleeps_on_mutex(300, 0);
+    thread.view.locked = 1;
+    thread.sleeps_on_cond(1_000, 0);
+    thread.sleeps_on_mutex(200, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_500)]);
+}
+
+#[test]
+fn the_mutex_sleep_of_a_holder_is_no_wait_and_ends_one() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    thread.drops();
+    thread.sleeps_on_cond(1_000, 0);
+    thread.switches(1, ME);
+    thread.sleeps_on_mutex(50_000, 0);
+    thread.drops();
+    assert_eq!(
+        thread.lengths(),
+        [(kind::WAIT, 1_000), (kind::WAIT, 1_000)]
+    );
+}
+
+#[test]
+fn a_refused_sleep_counts_on_the_condition_variable_only() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(700, EAGAIN);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 700)]);
+
+    let mut thread = Thread::behind_another();
+    thread.view.locked = 0;
+    thread.sleeps_on_mutex(700, EAGAIN);
+    thread.drops();
+    assert_eq!(thread.lengths(), []);
+
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    thread.sleeps_on_mutex(700, EAGAIN);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000)]);
+}
+
+#[test]
+fn a_release_without_a_wake_up_shows_by_the_time_it_ran_and_the_holders_that_changed() {
+    let waits_after = |ran_ns: u64, switches: u64| {
+        let mut thread = Thread::behind_another();
+        thread.sleeps_on_cond(1_000, 0);
+        thread.runs(ran_ns);
+        thread.switches(switches, OTHER);
+        thread.sleeps_on_cond(1_000, 0);
+        thread.drops();
+        thread.finished.len()
+    };
+    assert_eq!(waits_after(RETRY_CPU_NS + 1, 2), 2);
+    assert_eq!(waits_after(RETRY_CPU_NS + 1, 1), 1);
+    assert_eq!(waits_after(RETRY_CPU_NS, 2), 1);
+}
+
+#[test]
+fn preemption_between_two_sleeps_does_not_part_them() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    // Off the processor for 20 ms: no processor time.
+    let finished = thread.wait.leaves_cpu(false);
+    thread.take(finished);
+    thread.now_ns += 20_000_000;
+    thread.switches(7, OTHER);
+    thread.sleeps_on_cond(1_000, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 20_002_000)]);
+}
+
+#[test]
+fn sleeping_elsewhere_ends_a_wait_and_sleeping_for_it_is_counted() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps(word::COND, true);
+    let finished = thread.wait.leaves_cpu(true);
+    thread.take(finished);
+    thread.wakes_up(1_000, 0);
+    assert_eq!(thread.lengths(), []);
+    let finished = thread.wait.leaves_cpu(true);
+    thread.take(finished);
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000)]);
+    assert_eq!(thread.finished[0].switches, 1);
+}
+
+#[test]
+fn a_wait_without_a_beginning_is_cut_off() {
+    let mut thread = Thread::behind_another();
+    thread.wait = Wait::cut_at_start(0, 0, thread.now_ns);
+    thread.wakes_up(3_000, ETIMEDOUT);
+    thread.runs(1_000);
+    thread.sleeps_on_cond(2_000, 0);
+    thread.drops();
+    assert_eq!(thread.finished[0].cut_at_start, 1);
+    let mut totals = Totals::default();
+    totals.add(&thread.finished[0]);
+    assert_eq!((totals.waits, totals.cut_at_start_ns), (0, 6_000));
+}
+
+#[test]
+fn a_sleep_whose_end_was_missed_is_dropped() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps(word::COND, true);
+    thread.runs(1_000_000_000);
+    thread.sleeps_on_cond(1_000, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000)]);
+}
+
+#[test]
+fn two_gils_are_two_waits() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    let sleep = Sleep {
+        gil_id: 1,
+        word: word::COND,
+        bitset: true,
+        now_ns: thread.now_ns,
+        cpu_ns: thread.cpu_ns,
+        view: thread.view,
+    };
+    let finished = thread.wait.sleeps(&sleep);
+    thread.take(finished);
+    thread.wakes_up(2_000, 0);
+    thread.drops();
+    let ids: Vec<u32> = thread.finished.iter().map(|one| one.gil_id).collect();
+    assert_eq!(ids, [0, 1]);
+}
+
+#[test]
+fn the_internal_lock_is_never_the_beginning_of_a_wait() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps(word::COND, false);
+    assert_eq!(thread.wait.phase, phase::IDLE);
+    thread.sleeps_on_cond(1_000, 0);
+    thread.sleeps(word::COND, false);
+    thread.wakes_up(500, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_500)]);
+}
+
+#[test]
+fn the_condvars_own_words_part_nothing() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    // The last waiter of a group tells the signaller so, on the group's reference count.
+    let finished = thread.wait.wakes_others(word::INNER, false, &thread.view);
+    thread.take(finished);
+    thread.sleeps(word::INNER, false);
+    thread.wakes_up(100, 0);
+    thread.sleeps_on_cond(1_000, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 2_100)]);
+}
+
+#[test]
+fn totals_add_up() {
+    let mut totals = Totals::default();
+    for (kind, length_ns) in [(kind::WAIT, 5), (kind::WAIT, 9), (kind::YIELD, 4), (0, 100)] {
+        totals.add(&Finished {
+            kind,
+            start_ns: 10,
+            end_ns: 10 + length_ns,
+            timeouts: 1,
+            ..Finished::default()
+        });
+    }
+    assert_eq!((totals.waits, totals.wait_sum_ns, totals.wait_max_ns), (2, 14, 9));
+    assert_eq!((totals.yields, totals.yield_sum_ns, totals.yield_max_ns), (1, 4, 4));
+    assert_eq!(totals.timeouts, 4);
+}
+
+#[test]
+fn time_is_conserved() {
+    let mut sched = Sched::seen(0, state::ASLEEP);
+    sched.woken(10);
+    sched.enters_cpu(15);
+    sched.leaves_cpu(40, false);
+    sched.enters_cpu(47);
+    sched.leaves_cpu(50, true);
+    sched.woken(90);
+    sched.enters_cpu(91);
+    assert_eq!(sched.cpu_time_ns(100), 25 + 3 + 9);
+    assert_eq!(sched.runnable_ns, 5 + 7 + 1);
+    assert_eq!((sched.voluntary_switches, sched.involuntary_switches), (1, 1));
+    // The rest of the 100 is sleep: 10 at first, 40 later.
+    assert_eq!(100 - sched.cpu_time_ns(100) - sched.runnable_ns, 50);
+}
+
+#[test]
+fn a_wake_up_that_races_with_going_to_sleep_is_no_wait_for_a_processor() {
+    let mut sched = Sched::seen(0, state::ON_CPU);
+    sched.woken(5);
+    sched.leaves_cpu(10, false);
+    sched.enters_cpu(12);
+    assert_eq!((sched.on_cpu_ns, sched.runnable_ns), (10, 2));
+}
+
+#[test]
+fn a_thread_found_running_has_run_since() {
+    let mut running = Sched::seen(100, state::UNKNOWN);
+    running.leaves_cpu(150, true);
+    assert_eq!((running.on_cpu_ns, running.runnable_ns), (50, 0));
+    let mut ready = Sched::seen(100, state::UNKNOWN);
+    ready.enters_cpu(150);
+    assert_eq!((ready.on_cpu_ns, ready.runnable_ns), (0, 50));
+}

@@ -27,6 +27,9 @@ pub mod word {
     pub const SWITCH_COND: u32 = 3;
     /// The mutex of the forced switch.
     pub const SWITCH_MUTEX: u32 = 4;
+    /// A word that either condition variable keeps for itself, such as its group references: used
+    /// inside a wait or a signal, and a sign of neither.
+    pub const INNER: u32 = 5;
 }
 
 /// What an interval is.
@@ -186,7 +189,7 @@ impl Wait {
             // In `drop_gil`, before the GIL is given up: whatever was open is over.
             word::MUTEX if holds && sleep.view.locked != 0 => 0,
             word::MUTEX if sleep.view.locked == 0 || self.tstate != 0 => kind::WAIT,
-            // The condvar's internal lock, the other mutex, or a mutex sleep that may be
+            // The condvar's own words, the other mutex, or a mutex sleep that may be
             // `drop_gil`'s: part of what is open, never the beginning of something.
             _ if self.phase == phase::AWAKE && !holds => self.kind,
             _ => 0,

@@ -153,7 +153,7 @@ pub fn thread_started(thread: &Thread) {
 
 /// A thread is gone. Answers whether its record fitted.
 #[inline(always)]
-pub fn thread_ended(thread: &Thread) -> bool {
+pub fn thread_ended(thread: &Thread, exit_code: i32) -> bool {
     send(
         ThreadEndRecord {
             header: Header {
@@ -165,6 +165,8 @@ pub fn thread_ended(thread: &Thread) -> bool {
             },
             thread: *thread,
             comm: bpf_get_current_comm().unwrap_or_default(),
+            exit_code,
+            padding: 0,
         },
         wake_flags(),
     )

@@ -39,6 +39,10 @@ static TASK_PID_OFFSET: u32 = 0;
 #[unsafe(no_mangle)]
 static TASK_STATE_OFFSET: u32 = 0;
 
+/// Byte offset of `task_struct.exit_code`.
+#[unsafe(no_mangle)]
+static TASK_EXIT_CODE_OFFSET: u32 = 0;
+
 /// Reads a constant that user space may have overridden.
 #[inline(always)]
 fn constant(value: &'static u32) -> usize {
@@ -57,4 +61,10 @@ pub fn task_pid_offset() -> usize {
 #[inline(always)]
 pub fn task_state_offset() -> usize {
     constant(&TASK_STATE_OFFSET)
+}
+
+/// Offset of a task's exit code.
+#[inline(always)]
+pub fn task_exit_code_offset() -> usize {
+    constant(&TASK_EXIT_CODE_OFFSET)
 }

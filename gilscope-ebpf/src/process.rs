@@ -9,7 +9,7 @@ use gilscope_common::sched::state;
 
 use crate::{
     emit, filter,
-    maps::{TARGETS, THREADS},
+    maps::{self, TARGETS, THREADS},
 };
 
 /// `include/uapi/linux/sched.h`.
@@ -41,7 +41,7 @@ pub fn task_newtask(ctx: RawTracePointContext) -> i32 {
 
 /// A thread ends.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
     let (_, tid) = filter::current();
     if let Some(thread) = filter::thread(tid) {
         let now_ns = filter::now_ns();
@@ -50,8 +50,10 @@ pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
         thread.sched.on_cpu_ns = thread.sched.cpu_time_ns(now_ns);
         thread.sched.since_ns = now_ns;
         thread.ended_ns = now_ns;
+        let task = ctx.arg::<*const task_struct>(0);
+        let exit_code = filter::read_task(task, maps::task_exit_code_offset()).unwrap_or(0);
         // One whose record does not fit stays for user space to find.
-        if emit::thread_ended(thread) {
+        if emit::thread_ended(thread, exit_code) {
             let _ = THREADS.remove(tid);
         }
     }
@@ -63,7 +65,12 @@ pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
 pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
     let (tgid, tid) = filter::current();
     if filter::target(tgid).is_some() {
-        if let Some(thread) = filter::thread(tid) {
+        // A thread that is not the first takes over the first one's id.
+        let old_tid = ctx.arg::<u64>(1) as u32;
+        if old_tid != tid {
+            let _ = THREADS.remove(old_tid);
+        }
+        if let Some(thread) = filter::thread_or_new(tgid, tid) {
             let finished = thread.wait.is_elsewhere();
             emit::finished(thread, &finished, false);
         }

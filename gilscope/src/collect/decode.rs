@@ -1,6 +1,6 @@
 //! Bytes of the ring buffer to values. Pure: no I/O, no clock.
 
-use crate::model::{GilTotals, Interval, IntervalKind, ThreadTotals};
+use crate::model::{ExitStatus, GilTotals, Interval, IntervalKind, ThreadTotals};
 use aya::Pod;
 use gilscope_common::{
     maps::{Thread, Totals},
@@ -15,12 +15,23 @@ pub enum Record {
     Interval(Interval),
     /// A thread has begun: process, thread, when.
     ThreadStart(u32, u32, u64),
-    /// A thread has ended: what the kernel knew of it, and its name.
-    ThreadEnd(Box<Thread>, Option<String>),
+    /// A thread has ended.
+    ThreadEnd(Box<EndedThread>),
     /// A process replaced its program: process, when.
     Exec(u32, u64),
     /// A process forked one that is followed too: parent, child, when.
     Fork(u32, u32, u64),
+}
+
+/// What the kernel knew of a thread as it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndedThread {
+    /// Its last figures.
+    pub thread: Thread,
+    /// Its name.
+    pub os_name: Option<String>,
+    /// How it ended; the process's, when this is its last thread.
+    pub status: ExitStatus,
 }
 
 /// A record that this gilscope does not understand: a fault of ours.
@@ -53,7 +64,11 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::THREAD_START => Ok(Record::ThreadStart(header.tgid, header.tid, header.at_ns)),
         kind::THREAD_END => {
             let record: ThreadEndRecord = read(bytes, header.kind)?;
-            Ok(Record::ThreadEnd(Box::new(record.thread), comm(&record.comm)))
+            Ok(Record::ThreadEnd(Box::new(EndedThread {
+                thread: record.thread,
+                os_name: comm(&record.comm),
+                status: exit_status(record.exit_code),
+            })))
         }
         kind::EXEC => Ok(Record::Exec(header.tgid, header.at_ns)),
         kind::FORK => {
@@ -76,6 +91,14 @@ fn interval(header: &Header, end_ns: u64) -> Interval {
         },
         start_ns: header.at_ns,
         end_ns,
+    }
+}
+
+/// As `wait(2)` codes it: the signal in the low 7 bits, else the status above 8.
+fn exit_status(code: i32) -> ExitStatus {
+    match code & 0x7f {
+        0 => ExitStatus::Code((code >> 8) & 0xff),
+        signal => ExitStatus::Signal(signal),
     }
 }
 
@@ -185,10 +208,15 @@ mod tests {
         };
         end.thread.tid = 11;
         end.thread.wait.tstate = u64::MAX;
+        end.exit_code = 9;
         end.comm[..3].copy_from_slice(b"abc");
         assert_eq!(
             decode(&bytes(&end)),
-            Ok(Record::ThreadEnd(Box::new(end.thread), Some("abc".to_owned())))
+            Ok(Record::ThreadEnd(Box::new(EndedThread {
+                thread: end.thread,
+                os_name: Some("abc".to_owned()),
+                status: ExitStatus::Signal(9),
+            })))
         );
         let fork = ForkRecord {
             header: header(kind::FORK),

@@ -13,7 +13,7 @@ use aya::{
 };
 use gilscope_common::{
     maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
-    wait::word,
+    wait::{Finished, word},
 };
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -37,6 +37,8 @@ const RAW_PROGRAMS: [&str; 6] = [
 /// (`sysdeps/nptl/bits/thread-shared-types.h`). Which of them are signal words is told by how they
 /// are slept on, see [`gilscope_common::wait`].
 const COND_WORDS: [u64; 4] = [32, 36, 40, 44];
+/// Its other words: sequence numbers, group references and sizes.
+const INNER_WORDS: [u64; 8] = [0, 4, 8, 12, 16, 20, 24, 28];
 /// glibc's `pthread_mutex_t`: `__lock`, and `__owner` on x86-64 (`bits/struct_mutex.h`).
 const MUTEX_OWNER: u64 = 8;
 
@@ -197,6 +199,21 @@ impl Probe {
         self.totals.get(key, 0).ok()
     }
 
+    /// Counts an interval that the kernel has not: it is known to be over only now that the
+    /// programs are detached.
+    pub fn add_to_totals(&mut self, thread: &Thread, finished: &Finished) {
+        let key = TotalsKey {
+            started_ns: thread.started_ns,
+            tid: thread.tid,
+            gil_id: finished.gil_id,
+        };
+        let mut totals = self.totals(&key).unwrap_or_default();
+        totals.add(finished);
+        if let Err(error) = self.totals.insert(key, totals, 0) {
+            log::warn!("cannot write the map TOTALS: {}", chain(&error));
+        }
+    }
+
     /// Forgets what the kernel counted of a thread that is gone.
     pub fn remove_totals(&mut self, key: &TotalsKey) {
         let _ = self.totals.remove(key);
@@ -235,20 +252,22 @@ impl Probe {
 }
 
 /// The futex words of a GIL, and what each is.
-fn words_of(gil: &Gil) -> impl Iterator<Item = (u64, u32)> {
-    let (cond, switch_cond) = (gil.cond, gil.switch_cond);
-    COND_WORDS
-        .into_iter()
-        .map(move |offset| (cond.wrapping_add(offset), word::COND))
-        .chain(
-            COND_WORDS
-                .into_iter()
-                .map(move |offset| (switch_cond.wrapping_add(offset), word::SWITCH_COND)),
-        )
+fn words_of(gil: &Gil) -> impl Iterator<Item = (u64, u32)> + use<> {
+    condvar(gil.cond, word::COND)
+        .chain(condvar(gil.switch_cond, word::SWITCH_COND))
         .chain([
             (gil.mutex, word::MUTEX),
             (gil.switch_mutex, word::SWITCH_MUTEX),
         ])
+}
+
+fn condvar(address: u64, word: u32) -> impl Iterator<Item = (u64, u32)> {
+    let inner = INNER_WORDS.map(move |offset| (offset, word::INNER));
+    let waited_on = COND_WORDS.map(move |offset| (offset, word));
+    inner
+        .into_iter()
+        .chain(waited_on)
+        .map(move |(offset, word)| (address.wrapping_add(offset), word))
 }
 
 fn attach_tracepoint(

@@ -29,6 +29,7 @@ struct KernelFacts {
     task_pid_offset: u32,
     /// 0 where `sched_switch` tells the state itself (5.18+).
     task_state_offset: u32,
+    task_exit_code_offset: u32,
 }
 
 impl KernelFacts {
@@ -44,6 +45,8 @@ impl KernelFacts {
             .ok_or_else(|| untold("the arguments of sched_switch"))?;
         Ok(Self {
             task_pid_offset: task("pid").ok_or_else(|| untold("where task_struct.pid lies"))?,
+            task_exit_code_offset: task("exit_code")
+                .ok_or_else(|| untold("where task_struct.exit_code lies"))?,
             // The fourth argument is the state (since 5.18: 9c2136be0878); the field was renamed
             // in 5.14 (2f064a59a11f).
             task_state_offset: match arguments {
@@ -64,6 +67,11 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .btf(None)
         .override_global("TASK_PID_OFFSET", &facts.task_pid_offset, true)
         .override_global("TASK_STATE_OFFSET", &facts.task_state_offset, true)
+        .override_global(
+            "TASK_EXIT_CODE_OFFSET",
+            &facts.task_exit_code_offset,
+            true,
+        )
         .map_max_entries("THREADS", limits.threads)
         .map_max_entries("TOTALS", limits.threads.saturating_mul(2))
         .map_max_entries("RECORDS", limits.ring_bytes)

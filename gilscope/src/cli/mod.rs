@@ -1,0 +1,143 @@
+//! The command line, to plain options.
+
+use crate::commands::trace;
+use clap::Parser;
+use jiff::SignedDuration;
+use std::{path::PathBuf, time::Duration};
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+/// PID_MAX_LIMIT (`include/linux/threads.h`).
+const MAX_PID: u32 = 1 << 22;
+
+const AFTER_HELP: &str = "\
+Examples:
+  sudo gilscope --pid 4242                       until Ctrl-C, or until the process ends
+  sudo gilscope --pid 4242 --duration 10s --json report.json
+  sudo gilscope --json report.json -- python3 service.py
+
+A wait is one contended acquisition of the GIL, however often the thread slept in it. Nothing is
+installed in the target and it is not stopped; everything is detached when gilscope ends.
+
+Exit status: 0 a report was made (also when the target ended early), 1 it could not be made,
+2 wrong usage. With a COMMAND: its status, 128 + the signal that ended it, or 125 when gilscope failed.";
+
+/// Shows who waits for CPython's GIL, and for how long, in a live process.
+#[derive(Debug, Parser)]
+#[command(name = "gilscope", version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Trace the CPython of this process; may be given several times
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PID)))]
+    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    pids: Vec<u32>,
+
+    /// Stop after this time, for example 500ms, 10s or 1m30s [default: until Ctrl-C or the target's end]
+    #[arg(short, long, value_name = "TIME", value_parser = duration, allow_hyphen_values = true)]
+    duration: Option<Duration>,
+
+    /// Write the report as JSON to FILE as well; `-`: to standard output, in place of the text
+    #[arg(short, long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// What to measure the waits by
+    #[arg(long, value_enum, default_value_t = trace::Source::Auto)]
+    source: trace::Source,
+
+    /// Show all threads in the text report, not only the 20 that waited most
+    #[arg(long)]
+    all_threads: bool,
+
+    /// Rows for threads in the report; ended threads beyond are merged
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_threads: u32,
+
+    /// Follow the processes that a --pid target forks from now on (a COMMAND's are always followed)
+    #[arg(long)]
+    children: bool,
+
+    /// No progress while tracing
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// Say what is done; twice: also what the programs in the kernel have to say
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    /// Run this command and trace it from its start, as the invoking user under sudo
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<std::ffi::OsString>,
+}
+
+impl Cli {
+    /// Log level asked for.
+    pub fn log_level(&self) -> log::LevelFilter {
+        match self.verbose {
+            0 => log::LevelFilter::Warn,
+            1 => log::LevelFilter::Info,
+            2 => log::LevelFilter::Debug,
+            _ => log::LevelFilter::Trace,
+        }
+    }
+
+    /// The options of the tracing command.
+    pub fn into_options(self) -> trace::Options {
+        trace::Options {
+            subject: if self.command.is_empty() {
+                trace::Subject::Processes(self.pids)
+            } else {
+                trace::Subject::Command(self.command)
+            },
+            duration: self.duration,
+            json: self.json,
+            source: self.source,
+            all_threads: self.all_threads,
+            max_threads: self.max_threads as usize,
+            children: self.children,
+            quiet: self.quiet,
+            kernel_log: self.verbose > 0,
+        }
+    }
+}
+
+/// `10s`, `1m30s`, `500ms`, or seconds without a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = match text.parse::<f64>() {
+        Ok(seconds) => SignedDuration::try_from_secs_f64(seconds),
+        Err(_) => text.parse::<SignedDuration>(),
+    };
+    let signed = parsed.map_err(|_| "not a time: write 500ms, 10s or 1m30s".to_owned())?;
+    let length = Duration::try_from(signed).map_err(|_| "a time cannot be negative".to_owned())?;
+    if length.is_zero() {
+        return Err("nothing can be seen in no time".to_owned());
+    }
+    if length > YEAR {
+        return Err("longer than a year: leave it out to trace until Ctrl-C".to_owned());
+    }
+    Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2.5"), Ok(Duration::from_millis(2500)));
+        for wrong in ["0", "0s", "-1", "-5s", "1e99", "NaN", "inf", "soon", "", "99999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_process_or_a_command_and_not_both() {
+        let parse = |words: &[&str]| Cli::try_parse_from(words);
+        assert!(parse(&["gilscope"]).is_err());
+        assert!(parse(&["gilscope", "--pid", "1", "--", "true"]).is_err());
+        assert!(parse(&["gilscope", "--pid", "0"]).is_err());
+        assert!(parse(&["gilscope", "--pid", "4194305"]).is_err());
+        assert!(parse(&["gilscope", "--pid", "1", "--pid", "2"]).is_ok());
+        assert!(parse(&["gilscope", "--", "true", "--pid"]).is_ok());
+    }
+}

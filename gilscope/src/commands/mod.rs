@@ -1,0 +1,6 @@
+//! What the command line asks for: a file a verb.
+
+mod failure;
+mod launch;
+mod report;
+pub mod trace;

@@ -1,0 +1,338 @@
+//! Traces processes, or a command from its start, and reports.
+
+use super::{failure, launch, launch::Launched, report};
+use crate::{
+    interpreter::Interpreter,
+    probe::{self, Limits},
+    target::Process,
+    watch::{self, Session},
+};
+use anyhow::Context;
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    io::{IsTerminal, Write},
+    os::fd::{AsRawFd, RawFd},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+/// How often records are taken from the kernel when it does not ask for it.
+const POLL: Duration = Duration::from_millis(20);
+/// How often the slower things are looked after, and progress is shown.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Longer than anybody traces; the command line allows a year at most.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Descendants that are looked at with `--children`.
+const MAX_DESCENDANTS: usize = 1024;
+
+/// What the waits are measured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Source {
+    /// The futex tracepoints, wherever they can name the lock
+    Auto,
+    /// The futex tracepoints
+    Futex,
+}
+
+/// What is traced.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// Live processes.
+    Processes(Vec<u32>),
+    /// A command, from its start.
+    Command(Vec<OsString>),
+}
+
+/// What the user asked for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is traced.
+    pub subject: Subject,
+    /// How long; `None`: until a signal or the targets' end.
+    pub duration: Option<Duration>,
+    /// Where the JSON report goes.
+    pub json: Option<PathBuf>,
+    /// What the waits are measured by.
+    pub source: Source,
+    /// No limit on the text report's threads.
+    pub all_threads: bool,
+    /// Rows for threads.
+    pub max_threads: usize,
+    /// Follow what the targets fork.
+    pub children: bool,
+    /// No progress.
+    pub quiet: bool,
+    /// Show what the programs in the kernel have to say.
+    pub kernel_log: bool,
+}
+
+/// Does it, and says how it went.
+pub fn run(options: &Options) -> ExitCode {
+    let result = match &options.subject {
+        Subject::Processes(pids) => trace_processes(options, pids),
+        Subject::Command(command) => trace_command(options, command),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("gilscope: {error:#}");
+        match options.subject {
+            Subject::Processes(_) => ExitCode::FAILURE,
+            Subject::Command(_) => ExitCode::from(failure::FAILED_TO_RUN),
+        }
+    })
+}
+
+fn trace_processes(options: &Options, pids: &[u32]) -> anyhow::Result<ExitCode> {
+    check(options)?;
+    let targets = targets(options, pids)?;
+    let mut session = Session::attach(session_options(options, options.children))?;
+    for (process, interpreter) in targets {
+        let line = announcement(&process, &interpreter);
+        session.follow(process, interpreter)?;
+        eprintln!("{line}");
+    }
+    block_on(trace(options, &mut session, None))?;
+    report::write(options, &session.finish())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn trace_command(options: &Options, command: &[OsString]) -> anyhow::Result<ExitCode> {
+    check(options)?;
+    anyhow::ensure!(
+        options.json.as_deref() != Some("-".as_ref()),
+        "COMMAND owns standard output: write the JSON report to a file, --json FILE"
+    );
+    let mut launched = launch::launch(command)?;
+    let mut session = Session::attach(session_options(options, true))?;
+    let process = Process::open(launched.pid.as_raw().unsigned_abs())?;
+    session.follow_from_start(process)?;
+    launched.go()?;
+    let ended = block_on(trace(options, &mut session, Some(&launched)))?;
+    report::write(options, &session.finish())?;
+    let status = match ended {
+        Some(status) => status,
+        None => launched.wait()?,
+    };
+    Ok(failure::of_command(status))
+}
+
+/// What can be known to fail is known before anything is attached.
+fn check(options: &Options) -> anyhow::Result<()> {
+    report::check(options)?;
+    probe::check_permission()?;
+    Ok(())
+}
+
+fn session_options(options: &Options, follow_children: bool) -> watch::Options {
+    watch::Options {
+        limits: Limits::default(),
+        max_threads: options.max_threads,
+        follow_children,
+    }
+}
+
+/// The processes asked for, each once, with their Python descendants where those are wanted.
+fn targets(options: &Options, pids: &[u32]) -> anyhow::Result<Vec<(Process, Interpreter)>> {
+    let mut targets = Vec::new();
+    for pid in pids.iter().copied().collect::<BTreeSet<_>>() {
+        let process = Process::open(pid)?;
+        let interpreter = Interpreter::find(&process)?;
+        for path in &interpreter.others {
+            eprintln!(
+                "gilscope: process {pid} has a second CPython, which is not traced: {}",
+                path.display()
+            );
+        }
+        let descendants = python_descendants(&process);
+        if !options.children && !descendants.is_empty() {
+            eprintln!(
+                "gilscope: process {pid} has {} Python descendant(s), which are not traced: \
+                 --children follows them",
+                descendants.len()
+            );
+        }
+        targets.push((process, interpreter));
+        if options.children {
+            targets.extend(descendants);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    targets.retain(|(process, _)| seen.insert(process.pid));
+    Ok(targets)
+}
+
+fn python_descendants(process: &Process) -> Vec<(Process, Interpreter)> {
+    let mut found = Vec::new();
+    let mut queue = process.children().unwrap_or_default();
+    let mut looked_at = 0;
+    while let Some(pid) = queue.pop()
+        && looked_at < MAX_DESCENDANTS
+    {
+        looked_at += 1;
+        if let Ok(child) = Process::open(pid) {
+            queue.extend(child.children().unwrap_or_default());
+            if let Ok(interpreter) = Interpreter::find(&child) {
+                found.push((child, interpreter));
+            }
+        }
+    }
+    found
+}
+
+fn announcement(process: &Process, interpreter: &Interpreter) -> String {
+    format!(
+        "gilscope: tracing process {}, CPython {}{}",
+        process.pid,
+        interpreter.version,
+        if std::io::stderr().is_terminal() {
+            "; Ctrl-C to finish"
+        } else {
+            ""
+        }
+    )
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?
+        .block_on(future)
+}
+
+/// The ring buffer's descriptor, which the session keeps open.
+struct Ring(RawFd);
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+/// Signals that end the tracing, or are a command's.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+    child: Signal,
+}
+
+impl Signals {
+    fn catch() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("cannot catch signals");
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hang_up: catch(SignalKind::hangup())?,
+            child: catch(SignalKind::child())?,
+        })
+    }
+
+    /// The next that asks to end.
+    async fn next(&mut self) -> nix::sys::signal::Signal {
+        tokio::select! {
+            _ = self.interrupt.recv() => nix::sys::signal::Signal::SIGINT,
+            _ = self.terminate.recv() => nix::sys::signal::Signal::SIGTERM,
+            _ = self.hang_up.recv() => nix::sys::signal::Signal::SIGHUP,
+            _ = self.child.recv() => nix::sys::signal::Signal::SIGCHLD,
+        }
+    }
+}
+
+/// Takes records until it is time to report. Answers how the command ended, if it has.
+async fn trace(
+    options: &Options,
+    session: &mut Session,
+    command: Option<&Launched>,
+) -> anyhow::Result<Option<nix::sys::wait::WaitStatus>> {
+    let mut signals = Signals::catch()?;
+    let ring = AsyncFd::new(Ring(session.ring_fd())).context("cannot poll the ring buffer")?;
+    let end = sleep_until(Instant::now() + options.duration.unwrap_or(FOREVER));
+    tokio::pin!(end);
+    let (mut poll, mut refresh) = (interval(POLL), interval(REFRESH));
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut kernel_log = options.kernel_log.then(|| session.kernel_log()).flatten();
+    let mut progress = ProgressLine::new(options);
+    loop {
+        tokio::select! {
+            _ = poll.tick() => session.poll(),
+            ready = ring.readable() => {
+                session.poll();
+                ready.context("cannot poll the ring buffer")?.clear_ready();
+            }
+            _ = refresh.tick() => {
+                session.refresh();
+                progress.show(session);
+                if let Some(log) = &mut kernel_log {
+                    log.flush();
+                }
+            }
+            () = &mut end => break,
+            signal = signals.next() => match (signal, command) {
+                (nix::sys::signal::Signal::SIGCHLD, _) => {}
+                (signal, Some(command)) => forward(signal, command),
+                (_, None) => break,
+            },
+        }
+        if let Some(status) = command.and_then(Launched::ended) {
+            progress.clear();
+            return Ok(Some(status));
+        }
+        if command.is_none() && session.is_over() {
+            break;
+        }
+    }
+    progress.clear();
+    Ok(None)
+}
+
+/// The terminal sends an interrupt to the command too; what came from elsewhere is handed on.
+fn forward(signal: nix::sys::signal::Signal, command: &Launched) {
+    let from_terminal = signal == nix::sys::signal::Signal::SIGINT && is_in_foreground();
+    if !from_terminal {
+        command.signal(signal);
+    }
+}
+
+fn is_in_foreground() -> bool {
+    std::fs::File::open("/dev/tty")
+        .ok()
+        .and_then(|terminal| nix::unistd::tcgetpgrp(terminal).ok())
+        .is_some_and(|group| group == nix::unistd::getpgrp())
+}
+
+/// One line on the terminal, written over each second.
+struct ProgressLine {
+    shown: bool,
+    wanted: bool,
+}
+
+impl ProgressLine {
+    fn new(options: &Options) -> Self {
+        Self {
+            shown: false,
+            wanted: !options.quiet && std::io::stderr().is_terminal(),
+        }
+    }
+
+    fn show(&mut self, session: &Session) {
+        if self.wanted {
+            let line = report::progress(&session.progress());
+            let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
+            self.shown = true;
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

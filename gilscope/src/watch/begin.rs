@@ -1,0 +1,51 @@
+//! The threads that are there when tracing begins: what each is doing at that moment.
+
+use crate::{
+    model::Gil,
+    target::{Thread as TargetThread, stat::Stat},
+};
+use gilscope_common::{
+    maps::Thread,
+    sched::{Sched, state},
+    wait::Wait,
+};
+
+/// `__NR_futex` on x86-64.
+const FUTEX: u64 = 202;
+/// How far the words that a waiter sleeps on lie into a condition variable (`pthread_cond_t` has
+/// 48 bytes; none of its signal words lies before byte 32).
+const SIGNAL_WORDS: std::ops::Range<u64> = 32..48;
+
+/// What the kernel should know of a thread that is there already. One that sleeps on a GIL's
+/// condition variable is in a wait whose beginning nobody saw.
+pub fn thread(pid: u32, thread: &TargetThread, stat: &Stat, gils: &[Gil], now_ns: u64) -> Thread {
+    let wait = asleep_on(thread, gils)
+        .map(|(id, gil)| Wait::cut_at_start(id, gil.last_holder, now_ns))
+        .unwrap_or_default();
+    let state = match stat.state {
+        'R' => state::UNKNOWN,
+        _ => state::ASLEEP,
+    };
+    Thread {
+        started_ns: now_ns,
+        ended_ns: 0,
+        sched: Sched::seen(now_ns, state),
+        wait,
+        tgid: pid,
+        tid: thread.tid,
+    }
+}
+
+/// The GIL that a thread sleeps for right now.
+fn asleep_on<'a>(thread: &TargetThread, gils: &'a [Gil]) -> Option<(u32, &'a Gil)> {
+    let call = thread.system_call().ok().flatten()?;
+    if call.number != FUTEX {
+        return None;
+    }
+    let holds = |gil: &&Gil| {
+        let offset = call.arguments[0].checked_sub(gil.cond);
+        offset.is_some_and(|offset| SIGNAL_WORDS.contains(&offset))
+    };
+    let index = gils.iter().position(|gil| holds(&gil))?;
+    Some((u32::try_from(index).ok()?, gils.get(index)?))
+}

@@ -1,0 +1,37 @@
+//! Why a process cannot be watched.
+
+use crate::{interpreter::InterpreterError, probe::ProbeError, target::TargetError};
+
+/// Why a process cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The process itself.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Its interpreter.
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    /// The kernel's side.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// Process ids here are not the kernel's own.
+    #[error(
+        "gilscope runs in a PID namespace of its own, where process ids are not the kernel's; \
+         run it on the host, or in a container with the host's PID namespace (--pid=host)"
+    )]
+    PidNamespace,
+    /// A C library whose waiters do not sleep on the lock's own words.
+    #[error(
+        "not supported yet: musl, whose condition variables hide which lock a thread waits for"
+    )]
+    Musl,
+    /// No GIL to wait for.
+    #[error(
+        "not supported yet: this free-threaded CPython {0} runs with its GIL switched off, so no \
+         thread waits for it; start it with PYTHON_GIL=1 to trace the GIL"
+    )]
+    NoGil(String),
+    /// A free-threaded build has the GIL's fields elsewhere, and locks besides it.
+    #[error("a GIL of process {0} has gone while it was looked at")]
+    Vanished(u32),
+}

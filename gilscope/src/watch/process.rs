@@ -1,0 +1,317 @@
+//! One watched process: what is known of it from `/proc`, and its analysis.
+
+use super::{WatchError, begin, clock::now_ns, host::tick_source};
+use crate::{
+    analyse,
+    collect::{EndedThread, gil_totals, thread_totals},
+    interpreter::{Interpreter, InterpreterError},
+    model::{
+        Event, ExitStatus, Gil, GilInfo, Interval, IntervalKind, ProcessEnd, ProcessReport,
+        ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
+    },
+    probe::Probe,
+    target::{self, stat::Stat},
+};
+use gilscope_common::{
+    maps::{Target, Thread, TotalsKey},
+    wait::{Finished, kind},
+};
+use std::collections::HashMap;
+
+/// A process that is followed.
+pub struct Watched {
+    process: target::Process,
+    interpreter: Option<Interpreter>,
+    gils: Vec<Gil>,
+    gil_infos: Vec<GilInfo>,
+    analysis: analyse::Process,
+    origin_ns: u64,
+    from_ns: u64,
+    /// The threads that were there at the beginning, as they were.
+    at_start: HashMap<u32, Stat>,
+    ended: Option<(u64, ExitStatus)>,
+}
+
+impl Watched {
+    /// Begins to follow a process.
+    pub fn begin(
+        probe: &mut Probe,
+        process: target::Process,
+        interpreter: Option<Interpreter>,
+        follow_children: bool,
+        origin_ns: u64,
+        max_threads: usize,
+    ) -> Result<Self, WatchError> {
+        let from_ns = now_ns();
+        let mut watched = Self {
+            analysis: analyse::Process::new(origin_ns, from_ns, max_threads),
+            process,
+            interpreter,
+            gils: Vec::new(),
+            gil_infos: Vec::new(),
+            origin_ns,
+            from_ns,
+            at_start: HashMap::new(),
+            ended: None,
+        };
+        watched.find_gils(probe)?;
+        let namespace = watched.process.pid_namespace;
+        let target = Target {
+            pidns_dev: namespace.dev,
+            pidns_ino: namespace.ino,
+            follow_children: follow_children.into(),
+            padding: 0,
+        };
+        // The process before its threads: a futex call in between makes its thread known by itself.
+        probe.follow(watched.process.pid, &target)?;
+        watched.add_threads(probe)?;
+        Ok(watched)
+    }
+
+    fn add_threads(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
+        for thread in self.process.threads()? {
+            // One that has ended meanwhile is none of ours.
+            let Ok(stat) = thread.stat() else { continue };
+            let now_ns = now_ns();
+            let begun = begin::thread(self.process.pid, &thread, &stat, &self.gils, now_ns);
+            probe.add_thread(&begun)?;
+            self.analysis.apply(Event::ThreadStart(ThreadStart {
+                pid: self.process.pid,
+                tid: thread.tid,
+                at_ns: self.from_ns,
+            }));
+            self.at_start.insert(thread.tid, stat);
+        }
+        Ok(())
+    }
+
+    /// Looks for GILs that were not there before; those of sub-interpreters come and go. Answers
+    /// how many are new.
+    pub fn find_gils(&mut self, probe: &mut Probe) -> Result<usize, WatchError> {
+        let Some(interpreter) = &self.interpreter else {
+            return Ok(0);
+        };
+        let before = self.gils.len();
+        for gil in interpreter.gils(&self.process.memory())? {
+            if let Some(known) = self.gils.iter().position(|one| one.address == gil.address) {
+                if let Some(info) = self.gil_infos.get_mut(known) {
+                    info.interpreters.clone_from(&gil.interpreters);
+                }
+                continue;
+            }
+            let id = u32::try_from(self.gils.len()).unwrap_or(u32::MAX);
+            if gil.enabled {
+                probe.watch(self.process.pid, id, &gil)?;
+            }
+            self.gil_infos.push(gil_info(id, &gil, interpreter));
+            self.gils.push(gil);
+        }
+        Ok(self.gils.len() - before)
+    }
+
+    /// The process has replaced its program: what was known of its interpreter is no longer true.
+    pub fn replaced(&mut self, probe: &mut Probe) {
+        for gil in &self.gils {
+            probe.unwatch(self.process.pid, gil);
+        }
+        self.interpreter = None;
+        if let Ok(process) = target::Process::open(self.process.pid) {
+            self.process = process;
+        }
+    }
+
+    /// Whether its interpreter is not known (yet).
+    pub fn lacks_interpreter(&self) -> bool {
+        self.interpreter.is_none() && self.ended.is_none()
+    }
+
+    /// Looks for the interpreter of a process that has just started, or replaced its program.
+    pub fn find_interpreter(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
+        let interpreter = Interpreter::find(&self.process)?;
+        super::session::check_supported(&interpreter)?;
+        // It may not have made its GIL yet.
+        interpreter.gils(&self.process.memory())?;
+        self.interpreter = Some(interpreter);
+        self.find_gils(probe)?;
+        Ok(())
+    }
+
+    /// Takes what the kernel saw.
+    pub fn interval(&mut self, interval: Interval) {
+        self.analysis.apply(Event::Interval(interval));
+    }
+
+    /// A thread has begun.
+    pub fn thread_started(&mut self, tid: u32, at_ns: u64) {
+        let pid = self.process.pid;
+        self.analysis
+            .apply(Event::ThreadStart(ThreadStart { pid, tid, at_ns }));
+    }
+
+    /// A thread has ended: its figures are final.
+    pub fn thread_ended(&mut self, probe: &mut Probe, ended: &EndedThread) {
+        let thread = &ended.thread;
+        self.count(probe, thread, thread.ended_ns);
+        for key in self.totals_keys(thread) {
+            probe.remove_totals(&key);
+        }
+        self.analysis.apply(Event::ThreadEnd(ThreadEnd {
+            pid: self.process.pid,
+            tid: thread.tid,
+            at_ns: thread.ended_ns,
+            os_name: ended.os_name.clone(),
+        }));
+        self.at_start.remove(&thread.tid);
+        if self.analysis.live_threads() == 0 {
+            self.ended = Some((thread.ended_ns, ended.status));
+        }
+    }
+
+    /// Takes what the kernel counted of a thread up to `now_ns`.
+    fn count(&mut self, probe: &Probe, thread: &Thread, now_ns: u64) {
+        let totals = thread_totals(thread, now_ns);
+        self.analysis.apply(Event::ThreadTotals(thread.tid, totals));
+        for key in self.totals_keys(thread) {
+            if let Some(totals) = probe.totals(&key) {
+                let totals = gil_totals(&totals, Some(thread), key.gil_id, now_ns);
+                self.analysis
+                    .apply(Event::GilTotals(thread.tid, key.gil_id, totals));
+            }
+        }
+    }
+
+    fn totals_keys(&self, thread: &Thread) -> impl Iterator<Item = TotalsKey> + use<> {
+        let (started_ns, tid) = (thread.started_ns, thread.tid);
+        (0..self.gils.len() as u32).map(move |gil_id| TotalsKey {
+            started_ns,
+            tid,
+            gil_id,
+        })
+    }
+
+    /// Takes the last figures of a thread that lives as tracing ends. The kernel must stand still.
+    pub fn thread_lives_on(&mut self, probe: &mut Probe, mut thread: Thread, now_ns: u64) {
+        // A wait whose last sleep is over is over, though nothing has proved it yet.
+        let finished = thread.wait.is_elsewhere();
+        if finished.kind != 0 {
+            probe.add_to_totals(&thread, &finished);
+            if finished.cut_at_start == 0 {
+                self.interval(interval(&thread, &finished));
+            }
+        }
+        self.count(probe, &thread, now_ns);
+        let facts = self.facts(thread.tid);
+        self.analysis.apply(Event::ThreadFacts(thread.tid, facts));
+    }
+
+    fn facts(&self, tid: u32) -> ThreadFacts {
+        let thread = self.process.thread(tid);
+        let ns_tid = if self.process.ns_pid == self.process.pid {
+            Some(tid)
+        } else {
+            thread.ns_tid().ok().flatten()
+        };
+        let Ok(stat) = thread.stat() else {
+            return ThreadFacts {
+                ns_tid,
+                ..ThreadFacts::default()
+            };
+        };
+        let before = self.at_start.get(&tid);
+        let since = |now: u64, read: fn(&Stat) -> u64| now.saturating_sub(before.map_or(0, read));
+        ThreadFacts {
+            ns_tid,
+            name: None,
+            user_ns: Some(since(stat.user_ns, |stat| stat.user_ns)),
+            system_ns: Some(since(stat.system_ns, |stat| stat.system_ns)),
+            split: Some(tick_source()),
+            os_name: Some(stat.comm),
+        }
+    }
+
+    /// Its waits so far: count, sum and time contended.
+    pub fn so_far(&self) -> (u64, u64, u64) {
+        let recorded = self.analysis.recorded();
+        (recorded.count, recorded.sum_ns, self.analysis.contended_ns())
+    }
+
+    /// Threads that live.
+    pub fn live_threads(&self) -> usize {
+        self.analysis.live_threads()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// It has ended without a word from the kernel.
+    pub fn check_alive(&mut self) {
+        if self.ended.is_none() && !self.process.still_same() {
+            log::debug!("process {} is gone", self.process.pid);
+            self.ended = Some((now_ns(), ExitStatus::Code(0)));
+        }
+    }
+
+    /// Its part of the report.
+    pub fn finish(self, end_ns: u64) -> (ProcessReport, WaitLoss) {
+        let ended = self.ended.map(|(at_ns, status)| ProcessEnd {
+            at_ns: at_ns.saturating_sub(self.origin_ns),
+            status: Some(status),
+        });
+        let end_ns = self.ended.map_or(end_ns, |(at_ns, _)| at_ns);
+        let findings = self.analysis.finish(end_ns);
+        let report = ProcessReport {
+            pid: self.process.pid,
+            ns_pid: self.process.ns_pid,
+            exe: self.process.exe,
+            cmdline: self.process.cmdline,
+            container: None,
+            observed_ns: end_ns.saturating_sub(self.from_ns),
+            ended,
+            gils: self.gil_infos,
+            gil_wait: findings.gil_wait,
+            contended_ns: findings.contended_ns,
+            threads: findings.threads,
+            other_threads: findings.other_threads,
+        };
+        (report, findings.loss)
+    }
+}
+
+/// Whether looking again may find the interpreter: it is starting.
+pub fn may_come(error: &WatchError) -> bool {
+    matches!(
+        error,
+        WatchError::Interpreter(
+            InterpreterError::NotInitialised { .. } | InterpreterError::NotPython { .. }
+        )
+    )
+}
+
+fn interval(thread: &Thread, finished: &Finished) -> Interval {
+    Interval {
+        pid: thread.tgid,
+        tid: thread.tid,
+        gil_id: finished.gil_id,
+        kind: match finished.kind {
+            kind::WAIT => IntervalKind::Wait,
+            _ => IntervalKind::Yield,
+        },
+        start_ns: finished.start_ns,
+        end_ns: finished.end_ns,
+    }
+}
+
+fn gil_info(id: u32, gil: &Gil, interpreter: &Interpreter) -> GilInfo {
+    GilInfo {
+        id,
+        address: format!("{:#x}", gil.address),
+        interpreters: gil.interpreters.clone(),
+        python: interpreter.version.to_string(),
+        free_threaded: interpreter.free_threaded,
+        enabled: gil.enabled,
+        found_by: interpreter.found_by,
+        source: WaitSource::Futex,
+    }
+}

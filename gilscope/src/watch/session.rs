@@ -1,0 +1,308 @@
+//! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
+//! that they are about, and makes the report.
+
+use super::{
+    WatchError,
+    clock::now_ns,
+    host::host,
+    process::{Watched, may_come},
+};
+use crate::{
+    collect::{EndedThread, Record, decode},
+    interpreter::{Interpreter, Libc},
+    model::{ExitStatus, Loss, Report, SCHEMA, SCHEMA_VERSION},
+    probe::{Limits, Probe},
+    target,
+};
+use gilscope_common::maps::Thread;
+use std::{collections::BTreeMap, os::fd::RawFd, time::SystemTime};
+
+/// How a run is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What the kernel sets aside.
+    pub limits: Limits,
+    /// Rows for threads in the report of a process.
+    pub max_threads: usize,
+    /// Processes that a target forks are followed too.
+    pub follow_children: bool,
+}
+
+/// What has been seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Since the beginning.
+    pub elapsed_ns: u64,
+    /// Processes that live.
+    pub processes: usize,
+    /// Threads that live.
+    pub threads: usize,
+    /// Finished waits.
+    pub waits: u64,
+    /// Their time.
+    pub waited_ns: u64,
+    /// Time in which at least one thread waited (the most contended process).
+    pub contended_ns: u64,
+}
+
+/// A run under way.
+pub struct Session {
+    probe: Probe,
+    options: Options,
+    started_at: SystemTime,
+    origin_ns: u64,
+    processes: BTreeMap<u32, Watched>,
+    undecoded: u64,
+}
+
+/// Whether the waits for this interpreter's GIL can be told truthfully.
+///
+/// # Errors
+/// [`WatchError::Musl`].
+pub fn check_supported(interpreter: &Interpreter) -> Result<(), WatchError> {
+    match interpreter.libc {
+        Libc::Musl => Err(WatchError::Musl),
+        Libc::Glibc => Ok(()),
+    }
+}
+
+impl Session {
+    /// Attaches to the kernel.
+    ///
+    /// # Errors
+    /// [`WatchError::Probe`], [`WatchError::PidNamespace`].
+    pub fn attach(options: Options) -> Result<Self, WatchError> {
+        if target::process::in_initial_pid_namespace() == Some(false) {
+            return Err(WatchError::PidNamespace);
+        }
+        Ok(Self {
+            probe: Probe::attach(&options.limits)?,
+            options,
+            started_at: SystemTime::now(),
+            origin_ns: now_ns(),
+            processes: BTreeMap::new(),
+            undecoded: 0,
+        })
+    }
+
+    /// Follows a live CPython.
+    ///
+    /// # Errors
+    /// [`WatchError`] where its GIL cannot be found or measured.
+    pub fn follow(
+        &mut self,
+        process: target::Process,
+        interpreter: Interpreter,
+    ) -> Result<(), WatchError> {
+        check_supported(&interpreter)?;
+        let gils = interpreter.gils(&process.memory())?;
+        if !gils.iter().any(|gil| gil.enabled) {
+            return Err(WatchError::NoGil(interpreter.version.to_string()));
+        }
+        self.begin(process, Some(interpreter))
+    }
+
+    /// Follows a process that is not a CPython yet.
+    ///
+    /// # Errors
+    /// [`WatchError`] where the process is gone.
+    pub fn follow_from_start(&mut self, process: target::Process) -> Result<(), WatchError> {
+        self.begin(process, None)
+    }
+
+    fn begin(
+        &mut self,
+        process: target::Process,
+        interpreter: Option<Interpreter>,
+    ) -> Result<(), WatchError> {
+        let pid = process.pid;
+        let watched = Watched::begin(
+            &mut self.probe,
+            process,
+            interpreter,
+            self.options.follow_children,
+            self.origin_ns,
+            self.options.max_threads,
+        )?;
+        self.processes.insert(pid, watched);
+        Ok(())
+    }
+
+    /// Sends what the programs in the kernel have to say about themselves to the log.
+    pub fn kernel_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        self.probe
+            .log()
+            .map_err(|error| log::warn!("no messages from the kernel's side: {error}"))
+            .ok()
+    }
+
+    /// Takes what has come from the kernel. To be called every few milliseconds, and when
+    /// [`Session::ring_fd`] becomes readable.
+    pub fn poll(&mut self) {
+        let mut records = Vec::new();
+        let undecoded = &mut self.undecoded;
+        self.probe.drain(|bytes| match decode(bytes) {
+            Ok(record) => records.push(record),
+            Err(error) => {
+                log::error!("{error}: this is a bug in gilscope");
+                *undecoded += 1;
+            }
+        });
+        for record in records {
+            self.take(record);
+        }
+        self.find_interpreters();
+    }
+
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Interval(interval) => {
+                if let Some(process) = self.processes.get_mut(&interval.pid) {
+                    process.interval(interval);
+                }
+            }
+            Record::ThreadStart(pid, tid, at_ns) => {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.thread_started(tid, at_ns);
+                }
+            }
+            Record::ThreadEnd(ended) => self.thread_ended(&ended),
+            Record::Exec(pid, _) => {
+                if let Some(process) = self.processes.get_mut(&pid) {
+                    process.replaced(&mut self.probe);
+                }
+            }
+            Record::Fork(parent, child, _) => self.forked(parent, child),
+        }
+    }
+
+    fn thread_ended(&mut self, ended: &EndedThread) {
+        if let Some(process) = self.processes.get_mut(&ended.thread.tgid) {
+            process.thread_ended(&mut self.probe, ended);
+        }
+    }
+
+    fn forked(&mut self, parent: u32, child: u32) {
+        log::debug!("process {parent} forked {child}");
+        let followed = target::Process::open(child)
+            .map_err(WatchError::from)
+            .and_then(|process| self.follow_from_start(process));
+        if let Err(error) = followed {
+            log::info!("child {child} of process {parent} is not followed: {error}");
+        }
+    }
+
+    fn find_interpreters(&mut self) {
+        for (pid, process) in &mut self.processes {
+            if !process.lacks_interpreter() {
+                continue;
+            }
+            match process.find_interpreter(&mut self.probe) {
+                Ok(()) => log::debug!("found the interpreter of process {pid}"),
+                Err(error) if may_come(&error) => log::trace!("process {pid}: {error}"),
+                Err(error) => log::debug!("process {pid}: {error}"),
+            }
+        }
+    }
+
+    /// Looks after what the kernel does not tell: new sub-interpreters, processes that are gone.
+    /// To be called about once a second.
+    pub fn refresh(&mut self) {
+        for (pid, process) in &mut self.processes {
+            process.check_alive();
+            match process.find_gils(&mut self.probe) {
+                Ok(0) => {}
+                Ok(new) => log::info!("process {pid}: {new} more GIL(s), of sub-interpreters"),
+                Err(error) => log::debug!("process {pid}: {error}"),
+            }
+        }
+    }
+
+    /// What has been seen so far.
+    pub fn progress(&self) -> Progress {
+        let start = Progress {
+            elapsed_ns: now_ns().saturating_sub(self.origin_ns),
+            ..Progress::default()
+        };
+        self.processes.values().fold(start, |sum, process| {
+            let (waits, waited_ns, contended_ns) = process.so_far();
+            Progress {
+                processes: sum.processes + usize::from(!process.has_ended()),
+                threads: sum.threads + process.live_threads(),
+                waits: sum.waits + waits,
+                waited_ns: sum.waited_ns + waited_ns,
+                contended_ns: sum.contended_ns.max(contended_ns),
+                ..sum
+            }
+        })
+    }
+
+    /// Whether there is nobody left to follow.
+    pub fn is_over(&self) -> bool {
+        self.processes.values().all(Watched::has_ended)
+    }
+
+    /// Becomes readable when the kernel has much to tell.
+    pub fn ring_fd(&self) -> RawFd {
+        self.probe.ring_fd()
+    }
+
+    /// Detaches and reports.
+    pub fn finish(mut self) -> Report {
+        self.probe.stop();
+        let end_ns = now_ns();
+        self.poll();
+        for thread in self.probe.threads() {
+            self.last_of(thread, end_ns);
+        }
+        let counters = self.probe.counters().unwrap_or_default();
+        let mut loss = Loss {
+            events_lost: counters.records_lost
+                + counters.entries_lost
+                + counters.reads_failed
+                + self.undecoded,
+            ..Loss::default()
+        };
+        let mut processes = Vec::new();
+        for process in self.processes.into_values() {
+            let (report, lost) = process.finish(end_ns);
+            loss.waits_lost += lost.waits_lost;
+            loss.wait_lost_ns += lost.wait_lost_ns;
+            processes.push(report);
+        }
+        Report {
+            schema: SCHEMA,
+            schema_version: SCHEMA_VERSION,
+            gilscope_version: env!("CARGO_PKG_VERSION"),
+            started_at: started_at(self.started_at),
+            duration_ns: end_ns.saturating_sub(self.origin_ns),
+            host: host(),
+            loss,
+            processes,
+        }
+    }
+
+    fn last_of(&mut self, thread: Thread, end_ns: u64) {
+        let Some(process) = self.processes.get_mut(&thread.tgid) else {
+            return;
+        };
+        if thread.ended_ns == 0 {
+            process.thread_lives_on(&mut self.probe, thread, end_ns);
+        } else {
+            // Its record was lost, its figures were not.
+            let ended = EndedThread {
+                thread,
+                os_name: None,
+                status: ExitStatus::Code(0),
+            };
+            process.thread_ended(&mut self.probe, &ended);
+        }
+    }
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+fn started_at(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+        .unwrap_or_default()
+}
