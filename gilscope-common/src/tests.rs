@@ -178,6 +178,29 @@ fn waking_the_thread_that_gave_way_proves_the_taking() {
 }
 
 #[test]
+fn unlocking_the_mutex_as_the_last_holder_proves_the_taking() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(1_000, 0);
+    thread.drops();
+    thread.sleeps_on_cond(1_000, 0);
+    // Takes it, and releases it without a wake-up: all waiters are signalled already.
+    thread.switches(1, ME);
+    let finished = thread.wait.wakes_others(word::MUTEX, true, &thread.view);
+    thread.take(finished);
+    thread.switches(1, OTHER);
+    thread.sleeps_on_cond(2_000, 0);
+    // A waiter unlocks it too, before it sleeps again.
+    let finished = thread.wait.wakes_others(word::MUTEX, true, &thread.view);
+    thread.take(finished);
+    thread.sleeps_on_cond(2_000, 0);
+    thread.drops();
+    assert_eq!(
+        thread.lengths(),
+        [(kind::WAIT, 1_000), (kind::WAIT, 1_000), (kind::WAIT, 4_000)]
+    );
+}
+
+#[test]
 fn a_forced_switch_is_apart() {
     let mut thread = Thread::behind_another();
     thread.sleeps_on_cond(1_000, 0);
@@ -233,10 +256,13 @@ fn a_refused_sleep_counts_on_the_condition_variable_only() {
     assert_eq!(thread.lengths(), []);
 
     let mut thread = Thread::behind_another();
-    thread.sleeps_on_cond(1_000, 0);
+    thread.view.locked = 0;
     thread.sleeps_on_mutex(700, EAGAIN);
+    thread.view.locked = 1;
+    thread.sleeps_on_cond(1_000, 0);
+    thread.sleeps_on_mutex(200, EAGAIN);
     thread.drops();
-    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000)]);
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_900)]);
 }
 
 #[test]

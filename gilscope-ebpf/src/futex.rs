@@ -83,9 +83,6 @@ fn sleeps(thread: &mut Thread, info: &WordInfo, bitset: bool) -> Option<()> {
 
 #[inline(always)]
 fn wakes(thread: &mut Thread, info: &WordInfo, target: &Target, tid: u32) -> Option<()> {
-    if info.word != word::COND && info.word != word::SWITCH_COND {
-        return None;
-    }
     let owns_mutex = info.word == word::COND && owner(info)? == namespace_tid(target, tid);
     let finished = thread
         .wait

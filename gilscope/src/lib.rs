@@ -5,12 +5,12 @@
 //! findings) → [`output`] (findings to text and JSON), in the words of [`model`]. [`watch`] wires it.
 
 pub mod analyse;
-//pub mod cli;
+pub mod cli;
 pub mod collect;
-//pub mod commands;
+pub mod commands;
 pub mod interpreter;
 pub mod model;
 pub mod output;
 pub mod probe;
 pub mod target;
-//pub mod watch;
+pub mod watch;
