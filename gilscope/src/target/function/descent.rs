@@ -1,17 +1,23 @@
 //! Every `ret` that a function's code can reach, by recursive descent.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
 
 use super::FunctionError;
 use super::boundary::Boundaries;
 use super::image::Image;
+use super::table;
 
 /// glibc's largest function of interest reaches about 1,500 instructions.
 const MAX_INSTRUCTIONS: usize = 20_000;
 /// No x86 instruction is longer (Intel SDM, volume 2, 2.3.11).
 const MAX_INSTRUCTION_LEN: usize = 15;
+
+/// More jump tables are not believable, and would take long to follow.
+const MAX_TABLES: usize = 64;
+/// How far back a jump's table is looked for.
+const MAX_BLOCK: usize = 24;
 
 /// The file offsets of all exits of the function at `entry`, ascending.
 pub(super) fn exits(image: &Image, name: &str, entry: u64) -> Result<Vec<u64>, FunctionError> {
@@ -21,12 +27,13 @@ pub(super) fn exits(image: &Image, name: &str, entry: u64) -> Result<Vec<u64>, F
         name,
         seen: HashSet::new(),
         pending: Vec::new(),
+        fallen: HashMap::new(),
+        landings: HashSet::new(),
+        indirect: BTreeSet::new(),
         exits: BTreeSet::new(),
     };
-    descent.follow(entry)?;
-    while let Some(step) = descent.pending.pop() {
-        descent.take(step)?;
-    }
+    descent.jump(entry)?;
+    descent.run()?;
     if descent.exits.is_empty() {
         return Err(FunctionError::NeverReturns { name: name.into() });
     }
@@ -39,6 +46,12 @@ struct Descent<'a> {
     name: &'a str,
     seen: HashSet<Step>,
     pending: Vec<Step>,
+    /// From an instruction to the one from which control falls into it.
+    fallen: HashMap<u64, u64>,
+    /// Where control arrives otherwise.
+    landings: HashSet<u64>,
+    /// The indirect jumps.
+    indirect: BTreeSet<u64>,
     exits: BTreeSet<u64>,
 }
 
@@ -63,13 +76,34 @@ enum Next {
 }
 
 impl Descent<'_> {
+    /// Follows everything. What a jump table holds can only be told once nothing else is left to
+    /// follow, since a jump into the code before it would void what that code shows; and again after
+    /// what it leads to has been followed.
+    fn run(&mut self) -> Result<(), FunctionError> {
+        loop {
+            while let Some(step) = self.pending.pop() {
+                self.take(step)?;
+            }
+            for at in self.indirect.clone() {
+                let block = self.block(at);
+                let targets = table::targets(self.image, &block);
+                let targets = targets.filter(|_| self.indirect.len() <= MAX_TABLES);
+                for target in targets.ok_or_else(|| self.indirect_jump(at))? {
+                    self.jump(target)?;
+                }
+            }
+            if self.pending.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
     fn take(&mut self, Step { at, after_call }: Step) -> Result<(), FunctionError> {
         let name = || self.name.to_owned();
-        let Some((offset, code)) = self.image.code(at) else {
+        let Some((offset, _)) = self.image.code(at) else {
             return unless(after_call, FunctionError::LeavesFile { name: name(), at });
         };
-        let code = code.get(..MAX_INSTRUCTION_LEN).unwrap_or(code);
-        let instruction = Decoder::with_ip(64, code, at, DecoderOptions::NONE).decode();
+        let instruction = self.decode(at);
         let behind = instruction.next_ip();
         match next(&instruction) {
             Next::Exit => {
@@ -78,23 +112,68 @@ impl Descent<'_> {
             }
             Next::Nothing => Ok(()),
             Next::Falls if after_call && instruction.mnemonic() == Mnemonic::Nop => {
-                self.follow_return(behind)
+                self.after_call(behind)
             }
-            Next::Falls => self.follow(behind),
-            Next::Returns => self.follow_return(behind),
-            Next::Jumps(target) => self.follow(target),
+            Next::Falls => self.fall(at, behind),
+            Next::Returns => self.after_call(behind),
+            Next::Jumps(target) => self.jump(target),
             Next::Branches(target) => {
-                self.follow(target)?;
-                self.follow(behind)
+                self.jump(target)?;
+                self.fall(at, behind)
             }
-            Next::Unknown => Err(FunctionError::IndirectJump { name: name(), at }),
+            Next::Unknown => {
+                self.indirect.insert(at);
+                Ok(())
+            }
             Next::NotUserCode => {
                 unless(after_call, FunctionError::Undecodable { name: name(), at })
             }
         }
     }
 
-    fn follow(&mut self, at: u64) -> Result<(), FunctionError> {
+    fn decode(&self, at: u64) -> Instruction {
+        let (_, code) = self.image.code(at).unwrap_or_default();
+        let code = code.get(..MAX_INSTRUCTION_LEN).unwrap_or(code);
+        Decoder::with_ip(64, code, at, DecoderOptions::NONE).decode()
+    }
+
+    /// The instructions up to this one into which control only falls.
+    fn block(&self, mut at: u64) -> Vec<Instruction> {
+        let mut block = vec![self.decode(at)];
+        while let Some(&before) = self.fallen.get(&at)
+            && !self.landings.contains(&at)
+            && block.len() < MAX_BLOCK
+        {
+            block.push(self.decode(before));
+            at = before;
+        }
+        block.reverse();
+        block
+    }
+
+    fn indirect_jump(&self, at: u64) -> FunctionError {
+        FunctionError::IndirectJump {
+            name: self.name.into(),
+            at,
+        }
+    }
+
+    fn jump(&mut self, at: u64) -> Result<(), FunctionError> {
+        self.landings.insert(at);
+        self.push(Step {
+            at,
+            after_call: false,
+        })
+    }
+
+    fn fall(&mut self, from: u64, at: u64) -> Result<(), FunctionError> {
+        if self
+            .fallen
+            .insert(at, from)
+            .is_some_and(|other| other != from)
+        {
+            self.landings.insert(at);
+        }
         self.push(Step {
             at,
             after_call: false,
@@ -102,10 +181,11 @@ impl Descent<'_> {
     }
 
     /// Follows the return from a call, or the padding behind it, unless the function ends here.
-    fn follow_return(&mut self, at: u64) -> Result<(), FunctionError> {
+    fn after_call(&mut self, at: u64) -> Result<(), FunctionError> {
         if self.boundaries.contains(at) {
             return Ok(());
         }
+        self.landings.insert(at);
         self.push(Step {
             at,
             after_call: true,

@@ -1,13 +1,13 @@
-//! The parts of an ELF file that matter here: its sections and its executable segments.
+//! The parts of an ELF file that matter here: its sections and its segments of code and constants.
 
 use object::LittleEndian as LE;
-use object::elf::{EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_X, PT_LOAD, ProgramHeader64};
+use object::elf::{EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_W, PF_X, PT_LOAD, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionTable};
 
 use super::FunctionError;
 
-/// Linkers make one executable segment, at most a few; more are hostile and would make look-ups slow.
-const MAX_EXECUTABLE_SEGMENTS: usize = 16;
+/// Linkers make one executable segment and few others; more are hostile and would make look-ups slow.
+const MAX_SEGMENTS: usize = 16;
 
 /// A parsed ELF file.
 pub(super) struct Image<'a> {
@@ -21,6 +21,7 @@ struct Segment<'a> {
     address: u64,
     offset: u64,
     bytes: &'a [u8],
+    executable: bool,
 }
 
 impl<'a> Image<'a> {
@@ -33,14 +34,15 @@ impl<'a> Image<'a> {
         {
             return Err(FunctionError::WrongArchitecture);
         }
-        let mut segments = Vec::new();
         let programs = header.program_headers(LE, data)?;
+        let mut segments = Vec::new();
         for program in programs {
-            if program.p_type.get(LE) != PT_LOAD || !program.p_flags.get(LE).contains(PF_X) {
+            let flags = program.p_flags.get(LE);
+            if program.p_type.get(LE) != PT_LOAD || flags.contains(PF_W) {
                 continue;
             }
-            if segments.len() == MAX_EXECUTABLE_SEGMENTS {
-                return Err(FunctionError::BadElf("too many executable segments".into()));
+            if segments.len() == MAX_SEGMENTS {
+                return Err(FunctionError::BadElf("too many segments".into()));
             }
             let bytes = program
                 .data(LE, data)
@@ -49,6 +51,7 @@ impl<'a> Image<'a> {
                 address: program.p_vaddr.get(LE),
                 offset: program.p_offset.get(LE),
                 bytes,
+                executable: flags.contains(PF_X),
             });
         }
         Ok(Self {
@@ -62,11 +65,24 @@ impl<'a> Image<'a> {
     /// Where in the file the code at this address lies, and the bytes from there to the end of its
     /// segment, which are never empty.
     pub(super) fn code(&self, address: u64) -> Option<(u64, &'a [u8])> {
-        self.segments.iter().find_map(|segment| {
-            let distance = address.checked_sub(segment.address)?;
-            let bytes = segment.bytes.get(usize::try_from(distance).ok()?..)?;
-            let offset = segment.offset.checked_add(distance)?;
-            (!bytes.is_empty()).then_some((offset, bytes))
-        })
+        let mut executable = self.segments.iter().filter(|segment| segment.executable);
+        executable.find_map(|segment| segment.from(address))
+    }
+
+    /// The bytes from this address to the end of its segment, which the program cannot change.
+    pub(super) fn constants(&self, address: u64) -> Option<&'a [u8]> {
+        let mut segments = self.segments.iter();
+        let (_, bytes) = segments.find_map(|segment| segment.from(address))?;
+        Some(bytes)
+    }
+}
+
+impl<'a> Segment<'a> {
+    /// The file offset of an address, and the bytes from there on, if there are any.
+    fn from(&self, address: u64) -> Option<(u64, &'a [u8])> {
+        let distance = address.checked_sub(self.address)?;
+        let bytes = self.bytes.get(usize::try_from(distance).ok()?..)?;
+        let offset = self.offset.checked_add(distance)?;
+        (!bytes.is_empty()).then_some((offset, bytes))
     }
 }

@@ -22,6 +22,7 @@ mod descent;
 mod error;
 mod image;
 mod symbol;
+mod table;
 #[cfg(test)]
 mod tests;
 

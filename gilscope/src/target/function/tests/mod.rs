@@ -6,3 +6,4 @@ mod elf;
 mod hostile;
 mod real;
 mod rules;
+mod tables;

@@ -7,7 +7,7 @@ use std::process::Command;
 use super::super::find;
 
 /// What gilscope probes, and what it may.
-const FUNCTIONS: [&str; 11] = [
+const FUNCTIONS: [&str; 12] = [
     "pthread_cond_timedwait",
     "pthread_cond_clockwait",
     "pthread_cond_wait",
@@ -19,6 +19,7 @@ const FUNCTIONS: [&str; 11] = [
     "sem_post",
     "sem_trywait",
     "pthread_mutex_lock",
+    "pthread_mutex_timedlock",
 ];
 
 /// A mapping of the libc of this very process: addresses, file offset, path.
