@@ -84,6 +84,7 @@ impl Descent<'_> {
             while let Some(step) = self.pending.pop() {
                 self.take(step)?;
             }
+            let known = self.landings.len();
             for at in self.indirect.clone() {
                 let block = self.block(at);
                 let targets = table::targets(self.image, &block);
@@ -92,7 +93,7 @@ impl Descent<'_> {
                     self.jump(target)?;
                 }
             }
-            if self.pending.is_empty() {
+            if self.landings.len() == known {
                 return Ok(());
             }
         }

@@ -132,6 +132,10 @@ fn a_way_around_the_comparison_is_refused() {
     // case 1 jumps back to the read of the table: found only after the table was followed
     let back = with(23, &[0xeb, 0xf3]);
     assert_eq!(exits_of(&back), refused_at(JUMP_AT));
+    // … or the only case is the read itself, which has been followed already
+    let mut itself = with(2, &[0]);
+    itself[25] = 0xf3;
+    assert_eq!(exits_of(&itself), refused_at(JUMP_AT));
     // … and back to the comparison itself, which is harmless
     let loops = with(23, &[0xeb, 0xe7]);
     assert_eq!(exits_of(&loops), Ok(vec![21, 22]));
