@@ -22,5 +22,5 @@ def churn():
 
 
 options = workload.options(__doc__, threads=4)
-calls, seconds = workload.run([churn] * options.threads, options.seconds)
-workload.report(sum(calls), seconds)
+calls, seconds = workload.run([churn] * options.threads, options)
+workload.report(options, sum(calls), seconds)

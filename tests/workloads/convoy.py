@@ -32,7 +32,7 @@ def serve():
     return packets
 
 
-done, seconds = workload.run([serve] + [workload.spin] * options.busy, options.seconds)
+done, seconds = workload.run([serve] + [workload.spin] * options.busy, options)
 ours.close()
 os.waitpid(client, 0)
-workload.report(done[0], seconds, spins=sum(done[1:]))
+workload.report(options, done[0], seconds, spins=sum(done[1:]))

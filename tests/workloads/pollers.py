@@ -14,5 +14,5 @@ def poll():
 
 
 options = workload.options(__doc__, pollers=50)
-done, seconds = workload.run([workload.spin] + [poll] * options.pollers, options.seconds)
-workload.report(done[0], seconds, polls=sum(done[1:]))
+done, seconds = workload.run([workload.spin] + [poll] * options.pollers, options)
+workload.report(options, done[0], seconds, polls=sum(done[1:]))

@@ -3,5 +3,5 @@
 import workload
 
 options = workload.options(__doc__, threads=4)
-rounds, seconds = workload.run([workload.spin] * options.threads, options.seconds)
-workload.report(sum(rounds), seconds)
+rounds, seconds = workload.run([workload.spin] * options.threads, options)
+workload.report(options, sum(rounds), seconds)

@@ -13,13 +13,24 @@ def options(description, **numbers):
     """--seconds and, for each keyword, an option of that name with that default."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument(
+        "--hold",
+        action="store_true",
+        help="print 'idle' once all threads exist and wait for a line on stdin before they run; after the result wait "
+        "for the end of stdin: tracers that attach and detach in these pauses see the same whole run",
+    )
     for name, default in numbers.items():
         parser.add_argument("--" + name, type=int, default=default)
     return parser.parse_args()
 
 
-def run(bodies, seconds):
-    """Runs each body in a thread of its own until `stopping`; returns what they returned."""
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def run(bodies, options):
+    """Runs each body in a thread of its own until `stopping`; returns what they returned, and the seconds."""
     global stopping
     results = [None] * len(bodies)
     together = threading.Barrier(len(bodies) + 1)
@@ -31,20 +42,24 @@ def run(bodies, seconds):
     threads = [threading.Thread(target=thread, args=item) for item in enumerate(bodies)]
     for each in threads:
         each.start()
+    if options.hold:
+        say("idle")
+        sys.stdin.readline()
     together.wait()
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
+    say("ready")
     began = time.monotonic()
-    time.sleep(seconds)
+    time.sleep(options.seconds)
     stopping = True
     for each in threads:
         each.join()
     return results, time.monotonic() - began
 
 
-def report(ops, seconds, **more):
+def report(options, ops, seconds, **more):
     """The last line of output."""
-    print(json.dumps(dict(more, ops=ops, seconds=round(seconds, 6), rate=round(ops / seconds, 3))), flush=True)
+    say(json.dumps(dict(more, ops=ops, seconds=round(seconds, 6), rate=round(ops / seconds, 3))))
+    if options.hold:
+        sys.stdin.read()
 
 
 def spin():

@@ -50,7 +50,9 @@ fn enter(kind: u32, ctx: &ProbeContext) {
     if CALLS.get_ptr(tid).is_none() && CALLS.insert(tid, Thread::default(), 0).is_err() {
         return count(counts::UNTRACKED);
     }
-    let Some(thread) = CALLS.get_ptr_mut(tid) else { return };
+    let Some(thread) = CALLS.get_ptr_mut(tid) else {
+        return;
+    };
     // SAFETY: as in `inside`.
     let thread = unsafe { &mut *thread };
     if thread.inside == 1 {
@@ -60,7 +62,12 @@ fn enter(kind: u32, ctx: &ProbeContext) {
         thread.takes = 0;
     }
     thread.futex_op = 0;
-    thread.call = Call { tgid, tid, kind, ..Call::default() };
+    thread.call = Call {
+        tgid,
+        tid,
+        kind,
+        ..Call::default()
+    };
     thread.inside = 1;
     // Last, to leave this program's own work out.
     // SAFETY: the helper has no preconditions.
@@ -70,7 +77,9 @@ fn enter(kind: u32, ctx: &ProbeContext) {
 fn leave(kind: u32, ctx: &RetProbeContext) {
     // SAFETY: the helper has no preconditions.
     let end_ns = unsafe { bpf_ktime_get_ns() };
-    let Some(thread) = inside(ctx.pid()) else { return };
+    let Some(thread) = inside(ctx.pid()) else {
+        return;
+    };
     if thread.call.kind != kind {
         return;
     }
@@ -79,7 +88,11 @@ fn leave(kind: u32, ctx: &RetProbeContext) {
         thread.takes += 1;
     }
     let call = &mut thread.call;
-    if call.cond_waits == 0 && call.voluntary == 0 && call.involuntary == 0 && call.futex.first_enter_ns == 0 {
+    if call.cond_waits == 0
+        && call.voluntary == 0
+        && call.involuntary == 0
+        && call.futex.first_enter_ns == 0
+    {
         return;
     }
     call.end_ns = end_ns;
@@ -115,7 +128,9 @@ fn drop_return(ctx: RetProbeContext) -> u32 {
 /// `pthread_cond_timedwait(cond, mutex, …)` and its like.
 #[uprobe]
 fn cond_wait(ctx: ProbeContext) -> u32 {
-    let Some(thread) = inside(ctx.pid()) else { return 0 };
+    let Some(thread) = inside(ctx.pid()) else {
+        return 0;
+    };
     let call = &mut thread.call;
     if call.cond_waits == 0 {
         // SAFETY: the helper has no preconditions.
@@ -146,7 +161,9 @@ fn sched_switch(ctx: TracePointContext) -> u32 {
         }
     }
     // SAFETY: as above.
-    let Ok(next) = (unsafe { ctx.read_at::<u32>(offsets::NEXT_PID) }) else { return 0 };
+    let Ok(next) = (unsafe { ctx.read_at::<u32>(offsets::NEXT_PID) }) else {
+        return 0;
+    };
     if let Some(thread) = inside(next)
         && thread.call.voluntary > 0
         && thread.call.last_on_ns == 0

@@ -46,66 +46,69 @@ impl Lengths {
 pub struct Waits {
     /// Calls of `take_gil` that returned, contended or not.
     take_gil_calls: u64,
-    /// Contended `take_gil`: entered a timed wait, or left the CPU, inside. From entry to return.
+    /// Contended `take_gil`, from entry to return.
     take_gil: Lengths,
     /// Those that left the CPU asleep: from the first time off it to the last time back on it.
     asleep: Lengths,
-    /// Those that slept on a futex: from the first sleep's entry to the last one's exit. Only by `--futex-view`.
+    /// Those that called `FUTEX_WAIT*`: from the first such call's entry to the last one's exit. By `--futex-view`.
     futex: Option<Lengths>,
     /// Contended calls that entered a timed wait.
     timed_wait: u64,
     /// Contended calls that entered none, but left the CPU asleep: on the mutex.
     mutex_only: u64,
-    /// Contended calls that were only preempted.
+    /// Calls, not counted as contended, that were only preempted: they waited for a CPU, not for the GIL.
     preempted_only: u64,
-    /// `drop_gil` that waited for another to take the GIL: the forced switch. Only by `--yields`.
+    /// `drop_gil` that waited for another to take the GIL, the forced switch: from that wait's entry to the return. By
+    /// `--yields`.
     forced_switch: Lengths,
+    /// The same by its futex calls, as in `futex`. By `--futex-view` too.
+    forced_switch_futex: Option<Lengths>,
 }
 
 impl Waits {
     fn of(calls: &[&Call], take_gil_calls: u64, futex_view: bool) -> Self {
-        let takes: Vec<_> = calls
-            .iter()
-            .copied()
-            .filter(|call| call.kind == TAKE && contended(call))
-            .collect();
-        let count = |test: fn(&Call) -> bool| takes.iter().filter(|call| test(call)).count() as u64;
-        let lengths = |of: fn(&Call) -> Option<u64>| {
-            Lengths::of(takes.iter().filter_map(|call| of(call)).collect())
+        let lengths = |kind: u32, of: fn(&Call) -> Option<u64>| {
+            let wanted = calls
+                .iter()
+                .filter(|call| call.kind == kind && contended(call));
+            Lengths::of(wanted.filter_map(|call| of(call)).collect())
         };
-        let switches = calls
-            .iter()
-            .filter(|call| call.kind == DROP && call.cond_waits > 0);
+        let count = |test: fn(&Call) -> bool| {
+            calls
+                .iter()
+                .filter(|call| call.kind == TAKE && test(call))
+                .count() as u64
+        };
         Self {
             take_gil_calls,
-            take_gil: lengths(|call| call.end_ns.checked_sub(call.start_ns)),
-            asleep: lengths(|call| {
-                if call.voluntary == 0 {
-                    None
-                } else {
-                    call.last_on_ns.checked_sub(call.first_off_ns)
-                }
-            }),
-            futex: futex_view.then(|| {
-                lengths(|call| match call.futex.first_sleep_ns {
-                    0 => None,
-                    first_ns => call.futex.last_wake_ns.checked_sub(first_ns),
-                })
-            }),
+            take_gil: lengths(TAKE, |call| between(call.start_ns, call.end_ns)),
+            asleep: lengths(TAKE, |call| between(call.first_off_ns, call.last_on_ns)),
+            futex: futex_view.then(|| lengths(TAKE, futex)),
             timed_wait: count(|call| call.cond_waits > 0),
             mutex_only: count(|call| call.cond_waits == 0 && call.voluntary > 0),
-            preempted_only: count(|call| call.cond_waits == 0 && call.voluntary == 0),
-            forced_switch: Lengths::of(
-                switches
-                    .filter_map(|call| call.end_ns.checked_sub(call.start_ns))
-                    .collect(),
-            ),
+            preempted_only: count(|call| !contended(call) && call.involuntary > 0),
+            forced_switch: lengths(DROP, |call| between(call.first_cond_wait_ns, call.end_ns)),
+            forced_switch_futex: futex_view.then(|| lengths(DROP, futex)),
         }
     }
 }
 
+/// `take_gil`: it entered a timed wait, or left the CPU asleep, inside. `drop_gil`: it entered a wait.
 fn contended(call: &Call) -> bool {
-    call.cond_waits > 0 || call.voluntary > 0 || call.involuntary > 0
+    call.cond_waits > 0 || (call.kind == TAKE && call.voluntary > 0)
+}
+
+fn futex(call: &Call) -> Option<u64> {
+    between(call.futex.first_enter_ns, call.futex.last_exit_ns)
+}
+
+/// 0 stands for "never".
+fn between(first_ns: u64, last_ns: u64) -> Option<u64> {
+    if first_ns == 0 {
+        None
+    } else {
+        last_ns.checked_sub(first_ns)
+    }
 }
 
 #[derive(Serialize)]
@@ -185,10 +188,9 @@ impl Process {
         {
             all_calls += state.takes;
             let calls = by_thread.remove(&tid).unwrap_or_default();
-            let unfinished = state.inside == 1 && state.call.kind == TAKE;
             threads.push(Thread {
                 tid,
-                unfinished_since_ns: unfinished.then_some(state.call.start_ns),
+                unfinished_since_ns: run.unfinished.get(&tid).copied(),
                 waits: Waits::of(&calls, state.takes, futex_view),
             });
         }
@@ -240,4 +242,80 @@ pub fn write_samples(calls: &[Call], mut out: impl Write) -> io::Result<()> {
         )?;
     }
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let lengths = Lengths::of((1..=200).rev().collect());
+        assert_eq!(
+            (lengths.count, lengths.sum_ns, lengths.max_ns),
+            (200, 20_100, 200)
+        );
+        assert_eq!(
+            (lengths.p50_ns, lengths.p90_ns, lengths.p99_ns),
+            (100, 180, 198)
+        );
+        let one = Lengths::of(vec![7]);
+        assert_eq!((one.p50_ns, one.p99_ns, one.max_ns), (7, 7, 7));
+        assert_eq!(Lengths::of(Vec::new()).p99_ns, 0);
+    }
+
+    #[test]
+    fn a_preempted_call_is_not_contended() {
+        let preempted = Call {
+            start_ns: 1,
+            end_ns: 9_000,
+            involuntary: 1,
+            ..Call::default()
+        };
+        let asleep = Call {
+            start_ns: 1_000,
+            end_ns: 9_000,
+            voluntary: 1,
+            first_off_ns: 2_000,
+            last_on_ns: 8_000,
+            ..Call::default()
+        };
+        let waits = Waits::of(&[&preempted, &asleep], 5, false);
+        assert_eq!(
+            (
+                waits.take_gil.count,
+                waits.take_gil.sum_ns,
+                waits.preempted_only
+            ),
+            (1, 8_000, 1)
+        );
+        assert_eq!(
+            (waits.asleep.sum_ns, waits.mutex_only, waits.timed_wait),
+            (6_000, 1, 0)
+        );
+    }
+
+    #[test]
+    fn the_mutex_of_drop_gil_is_no_forced_switch() {
+        let mutex = Call {
+            kind: DROP,
+            end_ns: 9_000,
+            voluntary: 1,
+            ..Call::default()
+        };
+        let switch = Call {
+            kind: DROP,
+            start_ns: 1,
+            first_cond_wait_ns: 2_000,
+            end_ns: 9_000,
+            cond_waits: 1,
+            ..Call::default()
+        };
+        let waits = Waits::of(&[&mutex, &switch], 0, false);
+        assert_eq!(
+            (waits.forced_switch.count, waits.forced_switch.sum_ns),
+            (1, 7_000)
+        );
+        assert_eq!(waits.take_gil.count, 0);
+    }
 }

@@ -68,7 +68,7 @@ fn main() -> anyhow::Result<()> {
     println!("ready");
     io::stdout().flush()?;
     stop.start();
-    let run = trace.run(&mut stop)?;
+    let run = trace.run(&stop)?;
 
     if let Some(path) = &options.samples {
         let file =

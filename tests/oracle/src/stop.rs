@@ -1,7 +1,7 @@
 //! When to stop: time, a signal, stdin, or the targets' end.
 
 use std::{
-    io::{self, Read as _},
+    io,
     os::fd::AsFd as _,
     time::{Duration, Instant},
 };
@@ -61,10 +61,6 @@ impl Stop {
         }
         let ready = poll(&mut fds, PollTimeout::from(PACE_MS))?;
         if ready > 0 {
-            if self.stdin {
-                // Whatever it is, a line or the end: it says stop.
-                stdin.lock().read(&mut [0]).ok();
-            }
             return Ok(true);
         }
         let over = self

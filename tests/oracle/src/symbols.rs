@@ -180,3 +180,31 @@ fn default_versions(elf: &Elf<'_>, name: &str) -> anyhow::Result<Vec<u64>> {
     }
     Ok(addresses)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// glibc has two versions; this process, like Python, calls the default one.
+    #[test]
+    fn the_default_version_is_found_in_libc() {
+        let modules = Modules::of(std::process::id()).unwrap();
+        let places = modules.exported("pthread_cond_timedwait").unwrap();
+        assert_eq!(places.len(), 1, "{places:?}");
+        assert!(
+            places
+                .iter()
+                .all(|place| place.offset > 0 && place.module.contains("libc")),
+            "{places:?}"
+        );
+        assert!(modules.exported("no_such_function").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_function_of_this_program_is_found_by_symtab() {
+        let modules = Modules::of(std::process::id()).unwrap();
+        let main = modules.copies("main", None).unwrap();
+        assert!(main.iter().any(|place| place.symbol == "main"), "{main:?}");
+    }
+}

@@ -14,7 +14,7 @@ use nix::{
 };
 
 use crate::{
-    record::{Call, Thread, counts, offsets},
+    record::{Call, TAKE, Thread, counts, offsets},
     stop::Stop,
     symbols::{Modules, Place},
     tracefs::check_field,
@@ -28,6 +28,8 @@ pub struct Run {
     pub calls: Vec<Call>,
     /// The last state of each thread, by tid.
     pub threads: BTreeMap<u32, Thread>,
+    /// The threads that were inside `take_gil` at the end, and since when.
+    pub unfinished: BTreeMap<u32, u64>,
     /// The `COUNTS` map.
     pub counts: Vec<u64>,
     /// What was probed.
@@ -174,38 +176,48 @@ impl Trace {
     }
 
     /// Collects until `stop` says so, then detaches.
-    pub fn run(mut self, stop: &mut Stop) -> anyhow::Result<Run> {
-        let mut ring = RingBuf::try_from(self.ebpf.take_map("RECORDS").context("no map RECORDS")?)?;
+    pub fn run(mut self, stop: &Stop) -> anyhow::Result<Run> {
+        let mut take = |name: &str| {
+            self.ebpf
+                .take_map(name)
+                .with_context(|| format!("no map {name}"))
+        };
+        let mut ring = RingBuf::try_from(take("RECORDS")?)?;
+        let states: HashMap<_, u32, State> = HashMap::try_from(take("CALLS")?)?;
+        let slots: PerCpuArray<_, u64> = PerCpuArray::try_from(take("COUNTS")?)?;
         let mut calls = Vec::new();
-        loop {
-            let over = stop.pause()?;
-            let last_ns = now_ns()?;
+        while !stop.pause()? {
             drain(&mut ring, &mut calls)?;
-            if over {
-                return self.finish(calls, last_ns);
-            }
         }
-    }
-
-    fn finish(self, calls: Vec<Call>, last_ns: u64) -> anyhow::Result<Run> {
-        let states: HashMap<_, u32, State> =
-            HashMap::try_from(self.ebpf.map("CALLS").context("no map CALLS")?)?;
-        let threads = states
+        let last_ns = now_ns()?;
+        drop(self.ebpf);
+        drain(&mut ring, &mut calls)?;
+        let threads: BTreeMap<u32, Thread> = states
             .iter()
             .map(|entry| entry.map(|(tid, state)| (tid, state.0)))
             .collect::<Result<_, _>>()?;
-        let slots: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(self.ebpf.map("COUNTS").context("no map COUNTS")?)?;
-        let mut totals = Vec::new();
+
+        // The window ends before the probes go, one after the other.
+        let inside = threads
+            .values()
+            .filter(|thread| thread.inside == 1)
+            .map(|thread| &thread.call);
+        let late = calls.iter().filter(|call| call.end_ns > last_ns);
+        let unfinished = inside
+            .chain(late)
+            .filter(|call| call.kind == TAKE && call.start_ns <= last_ns);
+        let unfinished = unfinished.map(|call| (call.tid, call.start_ns)).collect();
+        calls.retain(|call| call.end_ns <= last_ns);
+        let mut counts = Vec::new();
         for index in 0..counts::LEN {
-            totals.push(slots.get(&index, 0)?.iter().sum());
+            counts.push(slots.get(&index, 0)?.iter().sum());
         }
-        let window_ns = (self.first_ns, last_ns);
         Ok(Run {
-            window_ns,
+            window_ns: (self.first_ns, last_ns),
             calls,
             threads,
-            counts: totals,
+            unfinished,
+            counts,
             places: self.places,
         })
     }
