@@ -22,5 +22,5 @@ def churn():
 
 
 options = workload.options(__doc__, threads=4)
-calls, seconds = workload.run([churn] * options.threads, options)
+calls, seconds = workload.run([churn] * options.threads, options, spread=True)
 workload.report(options, sum(calls), seconds)

@@ -27,5 +27,5 @@ def pair():
 
 options = workload.options(__doc__, pairs=4)
 bodies = [body for _ in range(options.pairs) for body in pair()]
-trips, seconds = workload.run(bodies, options)
+trips, seconds = workload.run(bodies, options, spread=True)
 workload.report(options, sum(trips), seconds)
