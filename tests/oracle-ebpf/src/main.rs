@@ -179,7 +179,7 @@ fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-// `bpf_ringbuf_*` and the ktime helper used here ask for no GPL, but tracepoints' reads do.
+// `bpf_ktime_get_ns` and `bpf_probe_read_kernel` are for GPL-compatible programs only (`kernel/bpf/helpers.c`).
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 4] = *b"GPL\0";

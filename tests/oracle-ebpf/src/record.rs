@@ -25,7 +25,7 @@ pub mod counts {
     pub const RECORDS_LOST: u32 = 0;
     /// Calls of threads that found no room in the `CALLS` map.
     pub const UNTRACKED: u32 = 1;
-    /// Calls whose return was never seen: the thread ended inside.
+    /// Calls whose return was not seen before the thread's next call; not in the figures. Measured: at most one a run.
     pub const UNRETURNED: u32 = 2;
     /// How many there are.
     pub const LEN: u32 = 3;
