@@ -48,7 +48,8 @@ def run(bodies, options, spread=False):
         together.wait()
         results[index] = body()
 
-    threads = [threading.Thread(target=thread, args=item) for item in enumerate(bodies)]
+    # Daemons, so that they end with the main thread when whoever reads its output has gone.
+    threads = [threading.Thread(target=thread, args=item, daemon=True) for item in enumerate(bodies)]
     for each in threads:
         each.start()
     if options.hold:

@@ -65,8 +65,9 @@ fn main() -> anyhow::Result<()> {
         options.futex_view,
         options.yields,
     )?;
-    println!("ready");
-    io::stdout().flush()?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "ready")?;
+    stdout.flush()?;
     stop.start();
     let run = trace.run(&stop)?;
 
@@ -82,7 +83,7 @@ fn main() -> anyhow::Result<()> {
                 File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
             serde_json::to_writer_pretty(BufWriter::new(file), &verdict)?;
         }
-        None => println!("{}", serde_json::to_string_pretty(&verdict)?),
+        None => writeln!(stdout, "{}", serde_json::to_string_pretty(&verdict)?)?,
     }
     Ok(())
 }
