@@ -1,0 +1,321 @@
+//! From raw calls to exact figures.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use serde::Serialize;
+
+use crate::{
+    record::{Call, DROP, TAKE, counts},
+    trace::Run,
+};
+
+/// Exact figures of a set of lengths; quantiles by nearest rank.
+#[derive(Serialize)]
+pub struct Lengths {
+    count: u64,
+    sum_ns: u64,
+    max_ns: u64,
+    p50_ns: u64,
+    p90_ns: u64,
+    p99_ns: u64,
+}
+
+impl Lengths {
+    fn of(mut lengths: Vec<u64>) -> Self {
+        lengths.sort_unstable();
+        let rank = |percent: usize| {
+            let index = (lengths.len() * percent).div_ceil(100).saturating_sub(1);
+            lengths.get(index).copied().unwrap_or(0)
+        };
+        Self {
+            count: lengths.len() as u64,
+            sum_ns: lengths.iter().sum(),
+            max_ns: lengths.last().copied().unwrap_or(0),
+            p50_ns: rank(50),
+            p90_ns: rank(90),
+            p99_ns: rank(99),
+        }
+    }
+}
+
+/// The figures of one thread or process.
+#[derive(Serialize)]
+pub struct Waits {
+    /// Calls of `take_gil` that returned, contended or not.
+    take_gil_calls: u64,
+    /// Contended `take_gil`, from entry to return.
+    take_gil: Lengths,
+    /// Those that left the CPU asleep: from the first time off it to the last time back on it.
+    asleep: Lengths,
+    /// Those that called `FUTEX_WAIT*`: from the first such call's entry to the last one's exit. By `--futex-view`.
+    futex: Option<Lengths>,
+    /// Contended calls that entered a timed wait.
+    timed_wait: u64,
+    /// Contended calls that entered none, but left the CPU asleep: on the mutex.
+    mutex_only: u64,
+    /// Calls, not counted as contended, that were only preempted: they waited for a CPU, not for the GIL.
+    preempted_only: u64,
+    /// `drop_gil` that waited for another to take the GIL, the forced switch: from that wait's entry to the return. By
+    /// `--yields`.
+    forced_switch: Lengths,
+    /// The same by its futex calls, as in `futex`. By `--futex-view` too.
+    forced_switch_futex: Option<Lengths>,
+}
+
+impl Waits {
+    fn of(calls: &[&Call], take_gil_calls: u64, futex_view: bool) -> Self {
+        let lengths = |kind: u32, of: fn(&Call) -> Option<u64>| {
+            let wanted = calls
+                .iter()
+                .filter(|call| call.kind == kind && contended(call));
+            Lengths::of(wanted.filter_map(|call| of(call)).collect())
+        };
+        let count = |test: fn(&Call) -> bool| {
+            calls
+                .iter()
+                .filter(|call| call.kind == TAKE && test(call))
+                .count() as u64
+        };
+        Self {
+            take_gil_calls,
+            take_gil: lengths(TAKE, |call| between(call.start_ns, call.end_ns)),
+            asleep: lengths(TAKE, |call| between(call.first_off_ns, call.last_on_ns)),
+            futex: futex_view.then(|| lengths(TAKE, futex)),
+            timed_wait: count(|call| call.cond_waits > 0),
+            mutex_only: count(|call| call.cond_waits == 0 && call.voluntary > 0),
+            preempted_only: count(|call| !contended(call) && call.involuntary > 0),
+            forced_switch: lengths(DROP, |call| between(call.first_cond_wait_ns, call.end_ns)),
+            forced_switch_futex: futex_view.then(|| lengths(DROP, futex)),
+        }
+    }
+}
+
+/// `take_gil`: it entered a timed wait, or left the CPU asleep, inside. `drop_gil`: it entered a wait.
+fn contended(call: &Call) -> bool {
+    call.cond_waits > 0 || (call.kind == TAKE && call.voluntary > 0)
+}
+
+fn futex(call: &Call) -> Option<u64> {
+    between(call.futex.first_enter_ns, call.futex.last_exit_ns)
+}
+
+/// 0 stands for "never".
+fn between(first_ns: u64, last_ns: u64) -> Option<u64> {
+    if first_ns == 0 {
+        None
+    } else {
+        last_ns.checked_sub(first_ns)
+    }
+}
+
+#[derive(Serialize)]
+struct Thread {
+    tid: u32,
+    /// Inside `take_gil` since then when tracing ended; not in the figures.
+    unfinished_since_ns: Option<u64>,
+    #[serde(flatten)]
+    waits: Waits,
+}
+
+#[derive(Serialize)]
+struct Process {
+    pid: u32,
+    #[serde(flatten)]
+    waits: Waits,
+    threads: Vec<Thread>,
+}
+
+#[derive(Serialize)]
+struct Probe {
+    module: String,
+    symbol: String,
+    offset: u64,
+}
+
+/// What the oracle says; its JSON.
+#[derive(Serialize)]
+pub struct Verdict {
+    /// The time traced, in `CLOCK_MONOTONIC`.
+    first_ns: u64,
+    last_ns: u64,
+    records_lost: u64,
+    untracked_calls: u64,
+    unreturned_calls: u64,
+    probes: Vec<Probe>,
+    processes: Vec<Process>,
+}
+
+impl Verdict {
+    /// Judges a run.
+    pub fn new(run: &Run, pids: &[u32], futex_view: bool) -> Self {
+        let count = |index: u32| run.counts.get(index as usize).copied().unwrap_or(0);
+        let probe = |place: &crate::symbols::Place| Probe {
+            module: place.module.clone(),
+            symbol: place.symbol.clone(),
+            offset: place.offset,
+        };
+        Self {
+            first_ns: run.window_ns.0,
+            last_ns: run.window_ns.1,
+            records_lost: count(counts::RECORDS_LOST),
+            untracked_calls: count(counts::UNTRACKED),
+            unreturned_calls: count(counts::UNRETURNED),
+            probes: run.places.iter().map(probe).collect(),
+            processes: pids
+                .iter()
+                .map(|&pid| Process::of(run, pid, futex_view))
+                .collect(),
+        }
+    }
+}
+
+impl Process {
+    fn of(run: &Run, pid: u32, futex_view: bool) -> Self {
+        let mine: Vec<_> = run.calls.iter().filter(|call| call.tgid == pid).collect();
+        let mut by_thread: BTreeMap<u32, Vec<&Call>> = BTreeMap::new();
+        for call in &mine {
+            by_thread.entry(call.tid).or_default().push(call);
+        }
+        let mut threads = Vec::new();
+        let mut all_calls = 0;
+        for (&tid, state) in run
+            .threads
+            .iter()
+            .filter(|(_, state)| state.call.tgid == pid)
+        {
+            all_calls += state.takes;
+            let calls = by_thread.remove(&tid).unwrap_or_default();
+            threads.push(Thread {
+                tid,
+                unfinished_since_ns: run.unfinished.get(&tid).copied(),
+                waits: Waits::of(&calls, state.takes, futex_view),
+            });
+        }
+        Self {
+            pid,
+            waits: Waits::of(&mine, all_calls, futex_view),
+            threads,
+        }
+    }
+}
+
+/// Writes every call as CSV, for analysis elsewhere.
+pub fn write_samples(calls: &[Call], mut out: impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "tgid,tid,kind,start_ns,end_ns,cond_waits,voluntary,involuntary,first_cond_wait_ns,first_off_ns,last_on_ns,\
+         cond,mutex,first_enter_ns,last_exit_ns,first_sleep_ns,last_wake_ns,sleep_ns,cond_sleeps,plain_sleeps,\
+         other_sleeps,refused,plain_addr,other_addr"
+    )?;
+    for c in calls {
+        let f = &c.futex;
+        let kind = if c.kind == DROP { "drop" } else { "take" };
+        writeln!(
+            out,
+            "{},{},{kind},{},{},{},{},{},{},{},{},{:#x},{:#x},{},{},{},{},{},{},{},{},{},{:#x},{:#x}",
+            c.tgid,
+            c.tid,
+            c.start_ns,
+            c.end_ns,
+            c.cond_waits,
+            c.voluntary,
+            c.involuntary,
+            c.first_cond_wait_ns,
+            c.first_off_ns,
+            c.last_on_ns,
+            c.cond,
+            c.mutex,
+            f.first_enter_ns,
+            f.last_exit_ns,
+            f.first_sleep_ns,
+            f.last_wake_ns,
+            f.sleep_ns,
+            f.cond_sleeps,
+            f.plain_sleeps,
+            f.other_sleeps,
+            f.refused,
+            f.plain_addr,
+            f.other_addr
+        )?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_by_nearest_rank() {
+        let lengths = Lengths::of((1..=200).rev().collect());
+        assert_eq!(
+            (lengths.count, lengths.sum_ns, lengths.max_ns),
+            (200, 20_100, 200)
+        );
+        assert_eq!(
+            (lengths.p50_ns, lengths.p90_ns, lengths.p99_ns),
+            (100, 180, 198)
+        );
+        let one = Lengths::of(vec![7]);
+        assert_eq!((one.p50_ns, one.p99_ns, one.max_ns), (7, 7, 7));
+        assert_eq!(Lengths::of(Vec::new()).p99_ns, 0);
+    }
+
+    #[test]
+    fn a_preempted_call_is_not_contended() {
+        let preempted = Call {
+            start_ns: 1,
+            end_ns: 9_000,
+            involuntary: 1,
+            ..Call::default()
+        };
+        let asleep = Call {
+            start_ns: 1_000,
+            end_ns: 9_000,
+            voluntary: 1,
+            first_off_ns: 2_000,
+            last_on_ns: 8_000,
+            ..Call::default()
+        };
+        let waits = Waits::of(&[&preempted, &asleep], 5, false);
+        assert_eq!(
+            (
+                waits.take_gil.count,
+                waits.take_gil.sum_ns,
+                waits.preempted_only
+            ),
+            (1, 8_000, 1)
+        );
+        assert_eq!(
+            (waits.asleep.sum_ns, waits.mutex_only, waits.timed_wait),
+            (6_000, 1, 0)
+        );
+    }
+
+    #[test]
+    fn the_mutex_of_drop_gil_is_no_forced_switch() {
+        let mutex = Call {
+            kind: DROP,
+            end_ns: 9_000,
+            voluntary: 1,
+            ..Call::default()
+        };
+        let switch = Call {
+            kind: DROP,
+            start_ns: 1,
+            first_cond_wait_ns: 2_000,
+            end_ns: 9_000,
+            cond_waits: 1,
+            ..Call::default()
+        };
+        let waits = Waits::of(&[&mutex, &switch], 0, false);
+        assert_eq!(
+            (waits.forced_switch.count, waits.forced_switch.sum_ns),
+            (1, 7_000)
+        );
+        assert_eq!(waits.take_gil.count, 0);
+    }
+}

@@ -1,0 +1,81 @@
+"""What the workloads share: options, threads that start together, the result line. CPython 3.6 to 3.15, nothing else."""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+
+stopping = False
+
+
+def options(description, **numbers):
+    """--seconds and, for each keyword, an option of that name with that default."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument(
+        "--hold",
+        action="store_true",
+        help="print 'idle' once all threads exist and wait for a line on stdin before they run; after the result wait "
+        "for the end of stdin: tracers that attach and detach in these pauses see the same whole run",
+    )
+    for name, default in numbers.items():
+        parser.add_argument("--" + name, type=int, default=default)
+    return parser.parse_args()
+
+
+def say(line):
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def run(bodies, options, spread=False):
+    """Runs each body in a thread of its own until `stopping`; returns what they returned, and the seconds.
+
+    `spread` binds the threads to the CPUs in turn. Left alone, the scheduler may keep threads that hand the GIL on
+    quickly on one CPU, where they hardly ever contend: a hundred times fewer waits in one run than in the next.
+    """
+    global stopping
+    results = [None] * len(bodies)
+    together = threading.Barrier(len(bodies) + 1)
+
+    cpus = sorted(os.sched_getaffinity(0))
+
+    def thread(index, body):
+        if spread:
+            os.sched_setaffinity(0, {cpus[index % len(cpus)]})
+        together.wait()
+        results[index] = body()
+
+    # Daemons, so that they end with the main thread when whoever reads its output has gone.
+    threads = [threading.Thread(target=thread, args=item, daemon=True) for item in enumerate(bodies)]
+    for each in threads:
+        each.start()
+    if options.hold:
+        say("idle")
+        sys.stdin.readline()
+    together.wait()
+    say("ready")
+    began = time.monotonic()
+    time.sleep(options.seconds)
+    stopping = True
+    for each in threads:
+        each.join()
+    return results, time.monotonic() - began
+
+
+def report(options, ops, seconds, **more):
+    """The last line of output."""
+    say(json.dumps(dict(more, ops=ops, seconds=round(seconds, 6), rate=round(ops / seconds, 3))))
+    if options.hold:
+        sys.stdin.read()
+
+
+def spin():
+    """Holds the GIL until asked for it; returns the rounds made."""
+    rounds = 0
+    while not stopping:
+        for _ in range(100):
+            rounds += 1
+    return rounds
