@@ -301,3 +301,10 @@ pub struct OtherThreads {
     /// What was lost of their waits.
     pub loss: WaitLoss,
 }
+
+impl OtherThreads {
+    /// Time they waited: finished waits and unfinished ones.
+    pub fn waited_ns(&self) -> u64 {
+        self.unfinished.total_ns().saturating_add(self.wait.sum_ns)
+    }
+}
