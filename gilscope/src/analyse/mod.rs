@@ -1,1 +1,18 @@
-//! Not yet furnished.
+//! Events in, findings out: how often, how long and what share of its life each thread waited.
+//!
+//! Pure: no clock, no files, no threads, so that a live target, a recording and a test walk one
+//! road. [`Process`] takes the events of one process and gives its [`Findings`]; [`Histogram`] keeps
+//! a thread's times small, [`Merged`] sums them up, [`Contended`] measures when anybody waited.
+
+mod bucket;
+mod contended;
+mod histogram;
+mod merged;
+mod others;
+mod process;
+mod thread;
+
+pub use contended::Contended;
+pub use histogram::Histogram;
+pub use merged::{Counted, Merged};
+pub use process::{DEFAULT_MAX_THREADS, Findings, Process};

@@ -1,5 +1,7 @@
 //! What happened in a target, one event at a time, as the analysis sees it.
 
+use super::report::TickSource;
+
 /// What an interval was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntervalKind {
@@ -48,6 +50,23 @@ pub struct ThreadEnd {
     pub at_ns: u64,
     /// The thread's name at its end (the kernel's `comm`).
     pub os_name: Option<String>,
+}
+
+/// What `/proc` said of a thread. A field that is `None` leaves what was known before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ThreadFacts {
+    /// Thread id inside the innermost PID namespace.
+    pub ns_tid: Option<u32>,
+    /// Python's own name.
+    pub name: Option<String>,
+    /// The operating system's name (the kernel's `comm`).
+    pub os_name: Option<String>,
+    /// User time since the thread is followed.
+    pub user_ns: Option<u64>,
+    /// System time since the thread is followed.
+    pub system_ns: Option<u64>,
+    /// Where the two come from.
+    pub split: Option<TickSource>,
 }
 
 /// What the kernel itself counted of a thread: complete even where events were lost.
@@ -99,8 +118,10 @@ pub enum Event {
     ThreadStart(ThreadStart),
     /// A thread is gone.
     ThreadEnd(ThreadEnd),
-    /// What the kernel counted of a thread so far; replaces what it said before.
+    /// What `/proc` said of a thread (its id first).
+    ThreadFacts(u32, ThreadFacts),
+    /// What the kernel counted of a thread (its id first) so far; replaces what it said before.
     ThreadTotals(u32, ThreadTotals),
-    /// What the kernel counted of a thread's waits for a GIL so far; replaces what it said before.
+    /// What the kernel counted of a thread's waits for a GIL (their ids first) so far; replaces what it said before.
     GilTotals(u32, u32, GilTotals),
 }

@@ -5,10 +5,14 @@
 
 mod event;
 mod gil;
+mod progress;
 mod report;
 
-pub use event::{Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadStart, ThreadTotals};
+pub use event::{
+    Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadFacts, ThreadStart, ThreadTotals,
+};
 pub use gil::{FoundBy, Gil, WaitSource};
+pub use progress::Progress;
 pub use report::{
     CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary, Host, Loss, OtherThreads, ProcessEnd,
     ProcessReport, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss,

@@ -178,6 +178,13 @@ pub struct ThreadReport {
     pub loss: WaitLoss,
 }
 
+impl ThreadReport {
+    /// Time it waited for any GIL while it was followed: finished waits and unfinished ones.
+    pub fn waited_ns(&self) -> u64 {
+        (self.gil.iter()).fold(0, |sum, gil| sum.saturating_add(gil.waited_ns()))
+    }
+}
+
 /// A thread's waits for one GIL.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct GilWaits {
@@ -198,6 +205,13 @@ pub struct GilWaits {
     pub voluntary_switches: u64,
 }
 
+impl GilWaits {
+    /// Time waited: finished waits and unfinished ones.
+    pub fn waited_ns(&self) -> u64 {
+        self.unfinished.total_ns().saturating_add(self.wait.sum_ns)
+    }
+}
+
 /// Waits that were cut off by the start or the end of tracing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unfinished {
@@ -205,6 +219,19 @@ pub struct Unfinished {
     pub at_start_ns: u64,
     /// From its beginning to the end of tracing.
     pub at_end_ns: u64,
+}
+
+impl Unfinished {
+    /// Both together.
+    pub fn total_ns(&self) -> u64 {
+        self.at_start_ns.saturating_add(self.at_end_ns)
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: Unfinished) {
+        self.at_start_ns = self.at_start_ns.saturating_add(other.at_start_ns);
+        self.at_end_ns = self.at_end_ns.saturating_add(other.at_end_ns);
+    }
 }
 
 /// Where user and system time come from.
@@ -245,6 +272,14 @@ pub struct WaitLoss {
     pub wait_lost_ns: u64,
 }
 
+impl WaitLoss {
+    /// Adds another's.
+    pub fn add(&mut self, other: WaitLoss) {
+        self.waits_lost = self.waits_lost.saturating_add(other.waits_lost);
+        self.wait_lost_ns = self.wait_lost_ns.saturating_add(other.wait_lost_ns);
+    }
+}
+
 /// Threads that have no row of their own.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct OtherThreads {
@@ -265,4 +300,11 @@ pub struct OtherThreads {
     pub cpu: CpuTime,
     /// What was lost of their waits.
     pub loss: WaitLoss,
+}
+
+impl OtherThreads {
+    /// Time they waited: finished waits and unfinished ones.
+    pub fn waited_ns(&self) -> u64 {
+        self.unfinished.total_ns().saturating_add(self.wait.sum_ns)
+    }
 }

@@ -1,0 +1,236 @@
+//! The events of one process in, its findings out.
+
+use super::contended::Contended;
+use super::merged::Counted;
+use super::others::Others;
+use super::thread::Thread;
+use crate::model::{
+    Event, GilTotals, HistogramSummary, Interval, IntervalKind, OtherThreads, ThreadEnd,
+    ThreadReport, ThreadStart, WaitLoss,
+};
+use std::collections::{BTreeMap, HashMap};
+
+/// Rows for threads, unless an option says otherwise.
+pub const DEFAULT_MAX_THREADS: usize = 4_096;
+
+/// What has been seen of one process.
+///
+/// Times are `CLOCK_MONOTONIC` nanoseconds. Events may come a little out of order. What the kernel
+/// counted has to be read *after* the last record was taken, or records seem to be more than waits.
+#[derive(Debug)]
+pub struct Process {
+    origin_ns: u64,
+    from_ns: u64,
+    max_threads: usize,
+    live: HashMap<u32, Thread>,
+    /// Ended threads, least waited first, then first ended first.
+    ended: BTreeMap<EndedKey, Thread>,
+    /// Where in `ended` the last thread with this id is.
+    last_ended: HashMap<u32, EndedKey>,
+    others: Others,
+    contended: Contended,
+    waits: Counted,
+    ends: u64,
+}
+
+/// Time waited, and a running number.
+type EndedKey = (u64, u64);
+
+/// What the report says of a process's waits.
+#[derive(Debug)]
+pub struct Findings {
+    /// Waits of all threads for any of its GILs.
+    pub gil_wait: HistogramSummary,
+    /// Time in which at least one thread waited, unfinished waits included.
+    pub contended_ns: u64,
+    /// How much more that may be, because waits were recorded very late; 0 as a rule.
+    pub contended_uncertain_ns: u64,
+    /// Most waited first.
+    pub threads: Vec<ThreadReport>,
+    /// Ended threads beyond the row limit.
+    pub other_threads: Option<OtherThreads>,
+    /// Waits that the kernel counted and that never arrived.
+    pub loss: WaitLoss,
+}
+
+impl Process {
+    /// A process that is followed from `from_ns` on, in a trace that began at `origin_ns`. At most
+    /// `max_threads` rows are kept: ended threads beyond, those that waited least first, are merged.
+    /// Live threads always have a row.
+    pub fn new(origin_ns: u64, from_ns: u64, max_threads: usize) -> Self {
+        Self {
+            origin_ns,
+            from_ns,
+            max_threads,
+            live: HashMap::new(),
+            ended: BTreeMap::new(),
+            last_ended: HashMap::new(),
+            others: Others::default(),
+            contended: Contended::default(),
+            waits: Counted::default(),
+            ends: 0,
+        }
+    }
+
+    /// Takes an event of this process. One of a thread that is not known makes it known; one of a
+    /// thread that has ended belongs to that one until another with the same id begins, so a thread's
+    /// [`Event::ThreadStart`] has to come before anything else of it.
+    pub fn apply(&mut self, event: Event) {
+        match event {
+            Event::Interval(interval) => self.interval(&interval),
+            Event::ThreadStart(start) => self.start(&start),
+            Event::ThreadEnd(end) => self.end(end),
+            Event::ThreadFacts(tid, facts) => self.with(tid, |thread| thread.learn(facts)),
+            Event::ThreadTotals(tid, totals) => self.with(tid, |thread| thread.totals = totals),
+            Event::GilTotals(tid, gil_id, totals) => self.gil_totals(tid, gil_id, totals),
+        }
+    }
+
+    /// Threads that are alive.
+    pub fn live_threads(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Waits recorded so far.
+    pub fn recorded(&self) -> Counted {
+        self.waits
+    }
+
+    /// Time so far in which at least one thread waited.
+    pub fn contended_ns(&self) -> u64 {
+        self.contended.total_ns()
+    }
+
+    fn interval(&mut self, interval: &Interval) {
+        if interval.kind == IntervalKind::Wait {
+            let length_ns = interval.end_ns.saturating_sub(interval.start_ns);
+            self.waits.add(Counted {
+                count: 1,
+                sum_ns: length_ns,
+                max_ns: length_ns,
+            });
+            self.contended.add(interval.start_ns, interval.end_ns);
+        }
+        self.with(interval.tid, |thread| thread.record(interval));
+    }
+
+    fn start(&mut self, start: &ThreadStart) {
+        self.last_ended.remove(&start.tid);
+        let thread = self.live.entry(start.tid).or_default();
+        thread.tid = start.tid;
+        thread
+            .started_ns
+            .get_or_insert(start.at_ns.max(self.from_ns));
+        self.keep_to_limit();
+    }
+
+    fn end(&mut self, end: ThreadEnd) {
+        self.with(end.tid, |thread| {
+            thread.ended_ns.get_or_insert(end.at_ns);
+            thread.facts.os_name = end.os_name.or(thread.facts.os_name.take());
+        });
+        if let Some(thread) = self.live.remove(&end.tid) {
+            self.keep_ended(thread);
+        }
+    }
+
+    fn gil_totals(&mut self, tid: u32, gil_id: u32, totals: GilTotals) {
+        let mut before = GilTotals::default();
+        self.with(tid, |thread| before = thread.count(gil_id, totals));
+        if before.unfinished_at_start_ns != totals.unfinished_at_start_ns {
+            let end_ns = self.from_ns.saturating_add(totals.unfinished_at_start_ns);
+            self.contended.add(self.from_ns, end_ns);
+        }
+    }
+
+    /// Does something with the thread that an event is about.
+    fn with(&mut self, tid: u32, change: impl FnOnce(&mut Thread)) {
+        if let Some(thread) = self.live.get_mut(&tid) {
+            change(thread);
+        } else if let Some(mut thread) = self
+            .last_ended
+            .remove(&tid)
+            .and_then(|key| self.ended.remove(&key))
+        {
+            change(&mut thread);
+            self.keep_ended(thread);
+        } else {
+            let mut thread = Thread {
+                tid,
+                ..Thread::default()
+            };
+            change(&mut thread);
+            self.live.insert(tid, thread);
+            self.keep_to_limit();
+        }
+    }
+
+    fn keep_ended(&mut self, mut thread: Thread) {
+        thread.compact();
+        self.ends += 1;
+        let key = (thread.waited_ns(), self.ends);
+        self.last_ended.insert(thread.tid, key);
+        self.ended.insert(key, thread);
+        self.keep_to_limit();
+    }
+
+    fn keep_to_limit(&mut self) {
+        while self.live.len() + self.ended.len() > self.max_threads {
+            let Some((key, thread)) = self.ended.pop_first() else {
+                return;
+            };
+            if self.last_ended.get(&thread.tid) == Some(&key) {
+                self.last_ended.remove(&thread.tid);
+            }
+            self.count_unfinished(&thread, self.from_ns);
+            self.others.add(&thread);
+        }
+    }
+
+    /// What was found until `end_ns`, the end of the trace or of the process.
+    pub fn finish(mut self, end_ns: u64) -> Findings {
+        let ended = std::mem::take(&mut self.ended).into_values();
+        let threads: Vec<Thread> = self
+            .live
+            .drain()
+            .map(|(_, thread)| thread)
+            .chain(ended)
+            .collect();
+        let (mut wait, mut waits) = (self.others.wait().clone(), self.others.waits());
+        let mut loss = self.others.loss();
+        for thread in &threads {
+            self.count_unfinished(thread, end_ns);
+            loss.add(thread.loss());
+            for gil in &thread.gils {
+                wait.add(gil.wait_histogram());
+                waits.add(gil.waits());
+            }
+        }
+        let reports = threads
+            .into_iter()
+            .map(|thread| thread.report(self.origin_ns, self.from_ns, end_ns));
+        let mut threads: Vec<ThreadReport> = reports.collect();
+        threads.sort_by_key(|thread| (std::cmp::Reverse(thread.waited_ns()), thread.tid));
+        Findings {
+            gil_wait: wait.summary(waits),
+            contended_ns: self.contended.total_ns(),
+            contended_uncertain_ns: self.contended.uncertain_ns(),
+            threads,
+            other_threads: self.others.report(),
+            loss,
+        }
+    }
+
+    /// A wait that was under way at the end of a thread or of the trace is contention too.
+    fn count_unfinished(&mut self, thread: &Thread, end_ns: u64) {
+        let end_ns = thread.ended_ns.unwrap_or(end_ns);
+        for gil in &thread.gils {
+            let length_ns = gil.unfinished().at_end_ns;
+            self.contended
+                .add(end_ns.saturating_sub(length_ns).max(self.from_ns), end_ns);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! A report for the tests of this room.
+
+use crate::model::{
+    CpuTime, FoundBy, GilInfo, GilWaits, HistogramSummary, Host, Loss, ProcessReport, Report,
+    SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss, WaitSource,
+};
+
+pub(super) const MS: u64 = 1_000_000;
+
+/// Waits as a histogram would sum them up.
+pub(super) fn waits(
+    count: u64,
+    sum_ms: u64,
+    p50_ns: u64,
+    p99_ns: u64,
+    max_ns: u64,
+) -> HistogramSummary {
+    HistogramSummary {
+        count,
+        sum_ns: sum_ms * MS,
+        max_ns,
+        recorded: count,
+        min_ns: Some(1_500),
+        mean_ns: Some(sum_ms * MS / count.max(1)),
+        p50_ns: Some(p50_ns),
+        p90_ns: Some(p99_ns),
+        p99_ns: Some(p99_ns),
+        p99_9_ns: Some(max_ns),
+        hdr: Some("HISTFAAAABl4nJNpmSzMwMDAxAABzFCaEUzeZwAAJ1ACAg==".to_owned()),
+    }
+}
+
+/// A thread that was there for all of ten seconds.
+pub(super) fn thread(tid: u32, name: &str, wait: HistogramSummary) -> ThreadReport {
+    ThreadReport {
+        tid,
+        ns_tid: Some(tid - 4_200),
+        name: None,
+        os_name: Some(name.to_owned()),
+        started_at_ns: 0,
+        observed_ns: 10_000 * MS,
+        ended_at_ns: None,
+        gil: vec![GilWaits {
+            wait,
+            futile_wakeups: 12,
+            timeouts: 812,
+            ..GilWaits::default()
+        }],
+        cpu: CpuTime {
+            on_cpu_ns: 4_000 * MS,
+            runnable_ns: 20 * MS,
+            user_ns: Some(3_900 * MS),
+            system_ns: Some(100 * MS),
+            split: Some(TickSource::Tick),
+            voluntary_switches: 1_234,
+            involuntary_switches: 56,
+        },
+        loss: WaitLoss::default(),
+    }
+}
+
+/// A thread that never waited.
+pub(super) fn idle(tid: u32) -> ThreadReport {
+    ThreadReport {
+        gil: Vec::new(),
+        ..thread(tid, "idle", HistogramSummary::default())
+    }
+}
+
+/// A process with three threads, two of which waited.
+pub(super) fn process() -> ProcessReport {
+    let mut main = thread(
+        4_242,
+        "python3",
+        waits(400, 2_000, 5_010_000, 9_990_000, 15_100_000),
+    );
+    if let Some(gil) = main.gil.first_mut() {
+        gil.forced_switch = waits(300, 800, 2_000_000, 5_000_000, 6_000_000);
+        gil.unfinished = Unfinished {
+            at_start_ns: 0,
+            at_end_ns: 3 * MS,
+        };
+    }
+    let worker = thread(
+        4_243,
+        "worker-1",
+        waits(12_345, 4_970, 1_800, 24_700_000, 1_050_000_000),
+    );
+    ProcessReport {
+        pid: 4_242,
+        ns_pid: 42,
+        exe: "/usr/bin/python3.11".to_owned(),
+        cmdline: ["python3", "app.py", "--port", "80"]
+            .map(str::to_owned)
+            .to_vec(),
+        container: None,
+        observed_ns: 10_000 * MS,
+        ended: None,
+        gils: vec![GilInfo {
+            id: 0,
+            address: "0x7f0000001000".to_owned(),
+            interpreters: vec![0],
+            python: "3.11.2".to_owned(),
+            free_threaded: false,
+            enabled: true,
+            found_by: FoundBy::RuntimeSymbol,
+            source: WaitSource::Futex,
+        }],
+        gil_wait: waits(12_745, 6_970, 1_900, 24_000_000, 1_050_000_000),
+        contended_ns: 6_230 * MS,
+        threads: vec![worker, main, idle(4_250)],
+        other_threads: None,
+    }
+}
+
+/// A report of one process.
+pub(super) fn report(process: ProcessReport) -> Report {
+    Report {
+        schema: SCHEMA,
+        schema_version: SCHEMA_VERSION,
+        gilscope_version: "0.1.0",
+        started_at: "2026-11-20T12:00:00.000Z".to_owned(),
+        duration_ns: 10_000 * MS,
+        host: Host {
+            hostname: "box".to_owned(),
+            kernel: "6.18.44".to_owned(),
+            arch: "x86_64".to_owned(),
+            cpus: 2,
+        },
+        loss: Loss::default(),
+        processes: vec![process],
+    }
+}

@@ -1,0 +1,124 @@
+//! What is to be said beside the table: forced switches, unfinished waits, merged threads, loss,
+//! and what was measured how.
+
+use super::Style;
+use crate::model::{
+    FoundBy, GilInfo, GilWaits, HistogramSummary, Loss, OtherThreads, ProcessReport, Unfinished,
+    WaitSource,
+};
+use crate::output::shown::{count, counted, name, time};
+use std::io::{self, Write};
+
+/// Writes what there is to say of a process.
+pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::Result<()> {
+    writeln!(out)?;
+    if let Some(others) = &process.other_threads {
+        write_others(out, others)?;
+    }
+    let gils = || process.threads.iter().flat_map(|thread| &thread.gil);
+    let others = process.other_threads.iter();
+    let switches = gils().map(|gil| &gil.forced_switch);
+    write_switches(
+        out,
+        switches.chain(others.clone().map(|others| &others.forced_switch)),
+    )?;
+    let unfinished = gils().map(|gil: &GilWaits| gil.unfinished);
+    write_unfinished(
+        out,
+        unfinished.chain(others.map(|others| others.unfinished)),
+    )?;
+    process
+        .gils
+        .iter()
+        .try_for_each(|gil| write_gil(out, gil, style))
+}
+
+fn write_others(out: &mut dyn Write, others: &OtherThreads) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} beyond the row limit: {}, {} in all, longest {}.",
+        counted(others.threads, "ended thread"),
+        counted(others.wait.count, "wait"),
+        time(others.wait.sum_ns),
+        time(others.wait.max_ns),
+    )
+}
+
+fn write_switches<'a>(
+    out: &mut dyn Write,
+    switches: impl Iterator<Item = &'a HistogramSummary>,
+) -> io::Result<()> {
+    let (mut number, mut sum_ns, mut max_ns) = (0_u64, 0_u64, 0);
+    for switch in switches {
+        number = number.saturating_add(switch.count);
+        sum_ns = sum_ns.saturating_add(switch.sum_ns);
+        max_ns = switch.max_ns.max(max_ns);
+    }
+    if number == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "Forced switches, apart from waits: a thread gave way {} times, {} in all, longest {}.",
+        count(number),
+        time(sum_ns),
+        time(max_ns),
+    )
+}
+
+fn write_unfinished(out: &mut dyn Write, all: impl Iterator<Item = Unfinished>) -> io::Result<()> {
+    let mut sum = Unfinished::default();
+    all.for_each(|unfinished| sum.add(unfinished));
+    if sum == Unfinished::default() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "Unfinished waits, in no count or percentile: {} at the start of tracing, {} at its end.",
+        time(sum.at_start_ns),
+        time(sum.at_end_ns),
+    )
+}
+
+fn write_gil(out: &mut dyn Write, gil: &GilInfo, style: Style) -> io::Result<()> {
+    let build = if gil.free_threaded {
+        ", free-threaded"
+    } else {
+        ""
+    };
+    let state = if gil.enabled { "" } else { ", switched off" };
+    let found = match gil.found_by {
+        FoundBy::RuntimeSymbol => "_PyRuntime",
+        FoundBy::DebugOffsets => "_Py_DebugOffsets",
+    };
+    let measured = match gil.source {
+        WaitSource::Futex => "futex calls",
+        WaitSource::Uprobe => "uprobes",
+    };
+    let python = name(&gil.python, 10);
+    let line = format!(
+        "GIL {}: CPython {python}{build}{state}; found by {found}, measured by {measured}.",
+        gil.id,
+    );
+    writeln!(out, "{}", style.dim(&line))
+}
+
+/// Writes what was lost, in all processes; nothing if nothing was.
+pub(super) fn write_loss(out: &mut dyn Write, loss: &Loss, style: Style) -> io::Result<()> {
+    if *loss == Loss::default() {
+        return Ok(());
+    }
+    let lost = format!(
+        "Lost: {} came too fast to be taken, among them {} of {} in all.",
+        counted(loss.events_lost, "record"),
+        counted(loss.waits_lost, "wait"),
+        time(loss.wait_lost_ns),
+    );
+    writeln!(out, "{}", style.warn(&lost))?;
+    let meaning = if loss.waits_lost > 0 {
+        "Counts, totals and the longest waits are complete all the same; percentiles lack the lost."
+    } else {
+        "The figures of waits are complete all the same."
+    };
+    writeln!(out, "{meaning}")
+}

@@ -1,0 +1,315 @@
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use super::*;
+use crate::model::{GilWaits, HistogramSummary, Loss, OtherThreads, Unfinished};
+use crate::output::sample::{MS, idle, process, report, thread, waits};
+
+fn shown_with(report: &Report, style: Style, all_threads: bool) -> String {
+    let mut out = Vec::new();
+    write(&mut out, report, style, all_threads).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+fn shown(process: ProcessReport) -> String {
+    shown_with(&report(process), Style::default(), false)
+}
+
+fn has_line(text: &str, line: &str) {
+    assert!(
+        text.lines().any(|shown| shown == line),
+        "no line {line:?} in\n{text}"
+    );
+}
+
+#[test]
+fn leads_with_the_process_then_its_worst_threads() {
+    let expected = "\
+Process 4242: python3 app.py --port 80
+At least one thread waited for the GIL 62.3 % of the time (6.23 s of 10.0 s).
+Its 3 threads waited 6.97 s in all, in 12,745 waits.
+The worst is 4243 worker-1: 4.97 s, 49.7 % of its life.
+
+   tid  thread     waits      p50      p99      max  waited  vol.sw  invol.sw  futile
+  4243  worker-1  12,345  1.80 µs  24.7 ms   1.05 s  49.7 %   1,234        56      12
+  4242  python3      400  5.01 ms  9.99 ms  15.1 ms  20.0 %   1,234        56      12
+waited: share of the thread's life. vol.sw, invol.sw: switches by itself, and by preemption.
+futile: woken because the GIL was free, found it taken again.
+Not shown: 1 thread did not wait (--all-threads shows them).
+
+Forced switches, apart from waits: a thread gave way 300 times, 800 ms in all, longest 6.00 ms.
+Unfinished waits, in no count or percentile: 0 ns at the start of tracing, 3.00 ms at its end.
+GIL 0: CPython 3.11.2; found by _PyRuntime, measured by futex calls.
+";
+    assert_eq!(shown(process()), expected);
+}
+
+#[test]
+fn says_plainly_that_nobody_waited() {
+    let quiet = ProcessReport {
+        gil_wait: HistogramSummary::default(),
+        contended_ns: 0,
+        threads: vec![idle(4_242), idle(4_243)],
+        ..process()
+    };
+    let expected = "\
+Process 4242: python3 app.py --port 80
+No thread waited for the GIL in these 10.0 s.
+2 threads followed. That is a result: whatever it is slow by, it is not the wait for the GIL.
+
+GIL 0: CPython 3.11.2; found by _PyRuntime, measured by futex calls.
+";
+    assert_eq!(shown(quiet), expected);
+}
+
+/// A thread that waits all the time finishes no wait.
+#[test]
+fn an_unfinished_wait_is_a_wait() {
+    let mut stuck = thread(4_243, "stuck", HistogramSummary::default());
+    stuck.gil[0].unfinished.at_end_ns = 9_000 * MS;
+    let text = shown(ProcessReport {
+        gil_wait: HistogramSummary::default(),
+        threads: vec![stuck],
+        ..process()
+    });
+    has_line(
+        &text,
+        "  4243  stuck       0    –    –    –  90.0 %   1,234        56      12",
+    );
+    assert!(!text.contains("No thread waited"));
+}
+
+#[test]
+fn shows_twenty_threads_unless_all_are_wanted() {
+    let mut busy = process();
+    let wait = |tid| waits(10, u64::from(tid), 1_000, 2_000, 3_000);
+    busy.threads = (1..=25)
+        .rev()
+        .map(|n| thread(4_300 + n, "w", wait(n)))
+        .collect();
+    busy.threads.extend([idle(5_000), idle(5_001)]);
+    let text = shown(busy.clone());
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("  43")).count(),
+        20
+    );
+    has_line(
+        &text,
+        "Not shown: 5 more waited 15.0 ms in all; 2 threads did not wait (--all-threads shows them).",
+    );
+    let text = shown_with(&report(busy), Style::default(), true);
+    assert_eq!(
+        text.lines().filter(|line| line.starts_with("  43")).count(),
+        25
+    );
+    has_line(
+        &text,
+        "  5001  idle        0        –        –        –     0 %   1,234        56       0",
+    );
+    assert!(!text.contains("Not shown"));
+}
+
+#[test]
+fn says_that_and_how_a_process_ended() {
+    let cases = [
+        (
+            Some(ExitStatus::Code(1)),
+            "It ended with status 1 after 3.00 s: ",
+        ),
+        (
+            Some(ExitStatus::Signal(9)),
+            "It ended by signal 9 after 3.00 s: ",
+        ),
+        (None, "It ended after 3.00 s: "),
+    ];
+    for (status, expected) in cases {
+        let ended = Some(ProcessEnd {
+            at_ns: 3_000 * MS,
+            status,
+        });
+        let text = shown(ProcessReport { ended, ..process() });
+        assert!(text.lines().nth(1).unwrap().starts_with(expected), "{text}");
+    }
+}
+
+#[test]
+fn says_what_was_lost() {
+    assert!(!shown(process()).contains("Lost"));
+    let mut lossy = report(process());
+    lossy.loss = Loss {
+        events_lost: 12,
+        waits_lost: 5,
+        wait_lost_ns: 7 * MS,
+    };
+    let text = shown_with(&lossy, Style::default(), false);
+    has_line(
+        &text,
+        "Lost: 12 records came too fast to be taken, among them 5 waits of 7.00 ms in all.",
+    );
+    has_line(
+        &text,
+        "Counts, totals and the longest waits are complete all the same; percentiles lack the lost.",
+    );
+}
+
+#[test]
+fn each_gil_has_its_row() {
+    let mut two = process();
+    two.gils.push(crate::model::GilInfo {
+        id: 1,
+        ..two.gils[0].clone()
+    });
+    let wait = waits(7, 70, 1_000, 2_000, 3_000);
+    two.threads[1].gil.push(GilWaits {
+        gil_id: 1,
+        wait,
+        ..GilWaits::default()
+    });
+    let text = shown(two);
+    has_line(
+        &text,
+        "  4242  python3     0     400  5.01 ms  9.99 ms  15.1 ms  20.0 %   1,234        56      12",
+    );
+    has_line(
+        &text,
+        "  4242  python3     1       7  1.00 µs  2.00 µs  3.00 µs   0.7 %   1,234        56       0",
+    );
+}
+
+#[test]
+fn python_s_name_comes_before_the_system_s() {
+    let mut named = process();
+    named.threads[0].name = Some("reader of the queue".to_owned());
+    named.threads[1].os_name = None;
+    let text = shown(named);
+    assert!(text.contains("  4243  reader of the …  12,345"), "{text}");
+    assert!(text.contains("  4242  ?  "), "{text}");
+}
+
+#[test]
+fn merged_threads_are_one_line() {
+    let wait = waits(90, 5_000, 1_000, 2_000, 3_000_000);
+    let others = OtherThreads {
+        threads: 95_904,
+        wait,
+        ..OtherThreads::default()
+    };
+    let text = shown(ProcessReport {
+        other_threads: Some(others),
+        ..process()
+    });
+    has_line(
+        &text,
+        "95,904 ended threads beyond the row limit: 90 waits, 5.00 s in all, longest 3.00 ms.",
+    );
+    assert!(
+        text.contains("Its 95,907 threads waited 12.0 s in all"),
+        "{text}"
+    );
+}
+
+/// A target names its threads, its arguments and more as it likes.
+#[test]
+fn hostile_text_is_harmless_and_fits() {
+    let evil = "\x1b]0;title\x07\u{202e}\n\r".repeat(10_000);
+    let mut process = process();
+    process.threads[0].name = Some(evil.clone());
+    process.threads[1].os_name = Some(evil.clone());
+    process.cmdline = vec![evil.clone(); 3];
+    process.exe = evil.clone();
+    process.container = Some(evil.clone());
+    process.gils[0].python = evil;
+    let text = shown(process);
+    assert!(
+        !text
+            .chars()
+            .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
+        "{text:?}"
+    );
+    assert_eq!(text.lines().count(), 16);
+    assert_fits(&text);
+}
+
+#[test]
+fn the_greatest_numbers_fit() {
+    let most = u64::MAX;
+    let all = HistogramSummary {
+        count: most,
+        sum_ns: most,
+        max_ns: most,
+        ..waits(1, 1, most, most, most)
+    };
+    let unfinished = Unfinished {
+        at_start_ns: most,
+        at_end_ns: most,
+    };
+    let mut process = process();
+    process.pid = u32::MAX;
+    process.gil_wait = all.clone();
+    process.contended_ns = most;
+    process.ended = Some(ProcessEnd {
+        at_ns: most,
+        status: Some(ExitStatus::Code(i32::MIN)),
+    });
+    for thread in &mut process.threads {
+        thread.tid = u32::MAX;
+        thread.os_name = Some("fifteen letters".to_owned());
+        thread.observed_ns = most;
+        thread.cpu.voluntary_switches = most;
+        thread.cpu.involuntary_switches = most;
+        thread.gil = vec![GilWaits {
+            wait: all.clone(),
+            forced_switch: all.clone(),
+            unfinished,
+            timeouts: most,
+            futile_wakeups: most,
+            ..GilWaits::default()
+        }];
+    }
+    let others = OtherThreads {
+        threads: most,
+        wait: all,
+        unfinished,
+        ..OtherThreads::default()
+    };
+    process.other_threads = Some(others);
+    let mut report = report(process);
+    report.loss = Loss {
+        events_lost: most,
+        waits_lost: most,
+        wait_lost_ns: most,
+    };
+    assert_fits(&shown_with(&report, Style::default(), true));
+}
+
+fn assert_fits(text: &str) {
+    for line in text.lines() {
+        assert!(
+            line.chars().count() <= WIDTH,
+            "{}: {line}",
+            line.chars().count()
+        );
+    }
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let report = report(process());
+    let coloured = shown_with(&report, Style { colour: true }, false);
+    assert!(coloured.contains("\x1b[1mProcess 4242"));
+    let mut plain = coloured;
+    for code in ["0", "1", "2", "33"] {
+        plain = plain.replace(&format!("\x1b[{code}m"), "");
+    }
+    assert_eq!(plain, shown_with(&report, Style::default(), false));
+}
+
+#[test]
+fn processes_follow_one_another() {
+    let mut two = report(process());
+    two.processes.push(ProcessReport {
+        pid: 5,
+        ..process()
+    });
+    let text = shown_with(&two, Style::default(), false);
+    assert!(text.contains("futex calls.\n\nProcess 5: "), "{text}");
+}
