@@ -191,6 +191,43 @@ fn every_pyenv_interpreter() {
 }
 
 #[test]
+fn from_the_first_moment_on() {
+    for home in pyenv(ALL) {
+        let mut too_early = 0;
+        for _ in 0..5 {
+            let script = "import sys; sys.stdin.readline()";
+            let mut command = python(&home);
+            let child = command.arg(script).stdin(Stdio::piped()).spawn().unwrap();
+            let target = Target {
+                child,
+                first_line: String::new(),
+            };
+            let start = Instant::now();
+            let found = loop {
+                match Interpreter::find(&target.process()) {
+                    Ok(found) => break found,
+                    Err(error) => assert!(error.may_be_too_early(), "{error}"),
+                }
+                too_early += 1;
+                assert!(start.elapsed() < DEADLINE, "never found");
+            };
+            assert_eq!(found.version.to_string(), version_of(&home));
+        }
+        assert!(too_early > 0, "a process cannot have a GIL when it begins");
+    }
+}
+
+#[test]
+fn a_second_libpython_that_never_starts() {
+    let homes = pyenv(ALL);
+    for (home, other) in homes.iter().zip(homes.iter().cycle().skip(1)) {
+        let load = format!("import ctypes; ctypes.CDLL({:?})", libpython(other));
+        let target = Target::start(python(home).arg(format!("{load}\n{SPIN}")));
+        find_and_check(&target, &version_of(home));
+    }
+}
+
+#[test]
 fn stripped_and_deleted_libraries() {
     for home in pyenv(ALL) {
         let dir = tempfile::tempdir().unwrap();

@@ -43,15 +43,11 @@ pub enum InterpreterError {
         /// Its version.
         version: Version,
     },
-    /// The interpreter is mapped but has not made its GIL yet, or has destroyed it. Ask again.
-    #[error(
-        "CPython {version} in process {pid} has no GIL yet: it is starting or ending; try again in a moment"
-    )]
+    /// The interpreter is mapped but has not made its GIL yet, or has destroyed it.
+    #[error("CPython in process {pid} has no GIL: it is starting or ending; try again in a moment")]
     NotInitialised {
         /// Process.
         pid: u32,
-        /// Its version.
-        version: Version,
     },
     /// The memory is not laid out as this version's is.
     #[error(
@@ -65,4 +61,12 @@ pub enum InterpreterError {
         /// The check that failed.
         failed: String,
     },
+}
+
+impl InterpreterError {
+    /// Whether a process that has just started may yet become a CPython with a GIL: ask again.
+    pub fn may_be_too_early(&self) -> bool {
+        use InterpreterError::{NotInitialised, NotPython};
+        matches!(self, NotPython { .. } | NotInitialised { .. })
+    }
 }

@@ -6,6 +6,7 @@ use super::layout::{self, Layout};
 use super::locate::{self, Problem};
 use super::version::{self, Version};
 use crate::model::{FoundBy, Gil};
+use crate::target::maps::Mapping;
 use crate::target::{Memory, Module, Process};
 use std::path::PathBuf;
 
@@ -43,10 +44,7 @@ impl Interpreter {
     pub fn gils(&self, memory: Memory) -> Result<Vec<Gil>, InterpreterError> {
         locate::gils(memory, self.runtime, &self.layout).map_err(|problem| match problem {
             Problem::Memory(error) => error.into(),
-            Problem::NotInitialised => InterpreterError::NotInitialised {
-                pid: self.pid,
-                version: self.version,
-            },
+            Problem::NotInitialised => InterpreterError::NotInitialised { pid: self.pid },
             Problem::Failed(failed) => InterpreterError::Unrecognised {
                 address: self.runtime,
                 version: self.version,
@@ -91,6 +89,12 @@ fn interpreter_in(
         .symbol("_PyRuntime")
         .ok_or(InterpreterError::NotPython { pid, exe })?;
     let address = runtime.address;
+    // The loader maps a library's writable segment last and its .bss after that; until then
+    // something else can be read there.
+    let holds_it = |m: &Mapping| m.writable && (m.start..m.end).contains(&address);
+    if !process.mappings()?.iter().any(holds_it) {
+        return Err(InterpreterError::NotInitialised { pid });
+    }
     let version = version::of_module(&module, memory)?.ok_or_else(|| {
         let failed = "Py_Version holds no version".into();
         InterpreterError::Unrecognised {

@@ -192,6 +192,9 @@ fn choose(found: &[Found]) -> Option<Version> {
 fn versions_in(bytes: &[u8], known: Version) -> Vec<Found> {
     let needle = format!("{}.{}.", known.major, known.minor);
     let version_at_end = |string: &[u8]| -> Option<Found> {
+        string
+            .last()
+            .filter(|b| b.is_ascii_digit() || **b == b'+')?;
         let tail = string.get(string.len().saturating_sub(OVERLAP as usize)..)?;
         let start = tail
             .windows(needle.len())

@@ -9,12 +9,8 @@ pub mod maps;
 pub mod memory;
 pub mod module;
 pub mod process;
-mod procfs;
-pub mod stat;
-pub mod thread;
 
 pub use elf::{Elf, ElfError};
 pub use memory::{Memory, MemoryError};
 pub use module::{Module, ModuleError};
-pub use process::{PidNamespace, Process, TargetError};
-pub use thread::Thread;
+pub use process::{PidNamespace, Process, TargetError, Thread};

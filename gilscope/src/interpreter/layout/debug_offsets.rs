@@ -103,3 +103,87 @@ pub fn from_debug_offsets(table: &[u8], version: Version) -> Result<Option<Layou
         free_threaded,
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    /// As 3.14.10 has it, where it is used.
+    fn table(hex: u32) -> Vec<u8> {
+        let mut table = vec![0; DEBUG_OFFSETS_SIZE];
+        table[..8].copy_from_slice(COOKIE);
+        for (at, word) in [
+            (8, u64::from(hex)),
+            (40, 808),
+            (56, 7280),
+            (64, 7272),
+            (120, 16),
+            (128, 7784),
+            (144, 7800),
+            (152, 7792),
+            (200, 16),
+        ] {
+            put(&mut table, at, word);
+        }
+        table
+    }
+
+    fn put(table: &mut [u8], at: usize, word: u64) {
+        table[at..at + 8].copy_from_slice(&word.to_le_bytes());
+    }
+
+    const HEX: u32 = 0x030E_0AF0;
+
+    fn version() -> Version {
+        Version::from_hex(HEX).unwrap()
+    }
+
+    #[test]
+    fn a_good_table() {
+        let layout = from_debug_offsets(&table(HEX), version()).unwrap().unwrap();
+        assert_eq!(layout.interpreters_head, 808);
+        assert_eq!((layout.next, layout.id), (7272, 7280));
+        let (pointer, own) = (16, 7784);
+        assert_eq!(layout.gil, GilPlace::ByInterpreter { pointer, own });
+        assert_eq!(layout.fields, GilFields::NORMAL);
+        assert!(!layout.free_threaded);
+        let mut free_threaded = table(HEX);
+        put(&mut free_threaded, 16, 1);
+        put(&mut free_threaded, 144, 7784 + 24);
+        put(&mut free_threaded, 152, 7784 + 16);
+        let layout = from_debug_offsets(&free_threaded, version())
+            .unwrap()
+            .unwrap();
+        assert!(layout.free_threaded);
+        assert_eq!(layout.fields, GilFields::FREE_THREADED);
+    }
+
+    #[test]
+    fn every_word_that_is_used_is_checked() {
+        for at in [0, 8, 40, 56, 64, 120, 128, 144, 152, 200] {
+            let mut bad = table(HEX);
+            put(&mut bad, at, u64::MAX);
+            assert!(from_debug_offsets(&bad, version()).is_err(), "{at}");
+        }
+        for len in 0..208 {
+            assert!(
+                from_debug_offsets(&table(HEX)[..len], version()).is_err(),
+                "{len}"
+            );
+        }
+        assert!(from_debug_offsets(&table(0x030E_0BF0), version()).is_err());
+        let mut other_order = table(HEX);
+        put(&mut other_order, 144, 7784);
+        assert!(from_debug_offsets(&other_order, version()).is_err());
+    }
+
+    #[test]
+    fn unknown_versions_are_not_read() {
+        for minor in (0..=u8::MAX).filter(|m| !(13..=15).contains(m)) {
+            let unknown = Version::of(3, minor);
+            assert_eq!(from_debug_offsets(&table(HEX), unknown), Ok(None));
+        }
+    }
+}

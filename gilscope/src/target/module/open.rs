@@ -1,9 +1,9 @@
-//! A file that is mapped in a target, opened: the very inode, whatever its path means by now.
+//! Opens a mapped file without touching anything else.
 
-use super::elf::{Elf, ElfError, Symbol};
-use super::maps::{MappedFile, Mapping, mapped_files};
-use super::memory::Memory;
-use super::process::{Process, TargetError};
+use super::ModuleError;
+use crate::target::maps::MappedFile;
+use crate::target::memory::Memory;
+use crate::target::process::Process;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
 use std::fs::File;
@@ -12,141 +12,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use thiserror::Error;
-
-/// The most mapped files that are opened of a process.
-pub const MAX_MODULES: usize = 4096;
-/// The largest file that is read whole.
-const MAX_FILE: u64 = 256 << 20;
-
-/// Why a mapped file cannot be used.
-#[derive(Debug, Error)]
-pub enum ModuleError {
-    /// It could not be opened or read.
-    #[error(
-        "cannot open {}, which process {pid} has mapped: {source}; run gilscope as root, or give it CAP_SYS_PTRACE and, for a deleted file, CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN", path.display()
-    )]
-    Open {
-        /// Process.
-        pid: u32,
-        /// As the target sees it.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A device, a FIFO, …
-    #[error("{} is not a regular file, so it is not read", path.display())]
-    NotRegular {
-        /// As the target sees it.
-        path: PathBuf,
-    },
-    /// Its path names another file by now.
-    #[error(
-        "{} is not the file that process {pid} has mapped (replaced by an upgrade?): give gilscope CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN, which open the mapped one, or restart the process", path.display()
-    )]
-    Replaced {
-        /// Process.
-        pid: u32,
-        /// As the target sees it.
-        path: PathBuf,
-    },
-    /// It is no ELF file of a kind that gilscope reads.
-    #[error("{}: {source}", path.display())]
-    Elf {
-        /// As the target sees it.
-        path: PathBuf,
-        /// Why.
-        source: ElfError,
-    },
-    /// It is mapped in a way that does not fit its headers.
-    #[error("{} is not mapped as its headers say: it cannot be used; if the process was starting, try again", path.display())]
-    NotLoaded {
-        /// As the target sees it.
-        path: PathBuf,
-    },
-}
-
-/// A program or library in a target.
-#[derive(Debug)]
-pub struct Module {
-    /// Path as the target sees it, with the kernel's ` (deleted)` if it was.
-    pub path: PathBuf,
-    /// What was read of it.
-    pub elf: Elf,
-    /// Where it is mapped.
-    pub mappings: Vec<Mapping>,
-    /// What to add to an address of [`Module::elf`] to get one in the target.
-    pub load_bias: u64,
-    file: File,
-}
-
-impl Module {
-    /// Opens and reads a mapped file.
-    pub fn open(process: &Process, mapped: &MappedFile) -> Result<Module, ModuleError> {
-        let file = open_mapped(process, mapped)?;
-        let path = mapped.path.clone();
-        let elf = Elf::read(&file).map_err(|source| ModuleError::Elf {
-            path: path.clone(),
-            source,
-        })?;
-        let load_bias = elf.load_bias(&mapped.mappings);
-        Ok(Module {
-            load_bias: load_bias.ok_or_else(|| ModuleError::NotLoaded { path: path.clone() })?,
-            mappings: mapped.mappings.clone(),
-            path,
-            elf,
-            file,
-        })
-    }
-
-    /// The dynamic symbol of this name, where it lies in the target's memory.
-    pub fn symbol(&self, name: &str) -> Option<Symbol> {
-        let symbol = self.elf.symbol(name)?;
-        let address = symbol.address.wrapping_add(self.load_bias);
-        Some(Symbol { address, ..symbol })
-    }
-
-    /// A path that names this very inode for as long as the module lives, also when it is deleted or
-    /// in another mount namespace: what a uprobe is attached to.
-    pub fn attach_path(&self) -> PathBuf {
-        fd_path(&self.file)
-    }
-
-    /// The whole file, if it is not larger than 256 MiB.
-    pub fn bytes(&self) -> io::Result<Vec<u8>> {
-        let len = self.file.metadata()?.len();
-        let len = usize::try_from(len.min(MAX_FILE + 1)).unwrap_or(usize::MAX);
-        if len as u64 > MAX_FILE {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let mut bytes = vec![0; len];
-        self.file.read_exact_at(&mut bytes, 0)?;
-        Ok(bytes)
-    }
-
-    /// The file.
-    pub fn file(&self) -> &File {
-        &self.file
-    }
-}
-
-/// Opens every mapped file with code, in the order of their addresses. One that cannot be opened is an
-/// error of its own.
-pub fn modules(
-    process: &Process,
-) -> Result<impl Iterator<Item = Result<Module, ModuleError>>, TargetError> {
-    let files = mapped_files(process.mappings()?).into_iter();
-    let with_code = files.filter(MappedFile::is_executable).take(MAX_MODULES);
-    Ok(with_code.map(move |file| Module::open(process, &file)))
-}
 
 /// A magic link to what is open: it leads to the inode and nowhere else.
-fn fd_path(file: &impl AsRawFd) -> PathBuf {
+pub(super) fn fd_path(file: &impl AsRawFd) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
-fn open_mapped(process: &Process, mapped: &MappedFile) -> Result<File, ModuleError> {
-    let (pid, path) = (process.pid, mapped.path.clone());
+/// The mapped file, if it is a regular one.
+pub(super) fn mapped_file(process: &Process, mapped: &MappedFile) -> Result<File, ModuleError> {
+    let (pid, path) = (process.pid, process.as_seen(&mapped.path));
     let failed = |source: io::Error| ModuleError::Open {
         pid,
         path: path.clone(),
@@ -225,7 +99,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::target::maps::FileId;
+    use crate::target::maps::{FileId, Mapping, mapped_files};
 
     /// As if it were mapped where nothing is, so that it is opened by its path.
     fn by_path(path: &Path) -> Result<File, ModuleError> {
@@ -249,7 +123,7 @@ mod tests {
             path,
             mappings: vec![mapping],
         };
-        open_mapped(&Process::open(std::process::id()).unwrap(), &mapped)
+        mapped_file(&Process::open(std::process::id()).unwrap(), &mapped)
     }
 
     #[test]
@@ -299,20 +173,5 @@ mod tests {
             assert!(is_mapped(&me, mapped, &readable));
             assert!(same_first_page(me.memory(), mapped, &readable));
         }
-        let names: Vec<_> = modules(&me).unwrap().map(|m| m.unwrap().path).collect();
-        assert!(names.contains(&std::env::current_exe().unwrap()));
-    }
-
-    #[test]
-    fn symbols_are_where_they_are() {
-        let me = Process::open(std::process::id()).unwrap();
-        let getpid = libc::getpid as *const () as u64;
-        let at = |m: Result<Module, _>| m.ok()?.symbol("getpid");
-        let found: Vec<_> = modules(&me)
-            .unwrap()
-            .filter_map(at)
-            .map(|s| s.address)
-            .collect();
-        assert_eq!(found, [getpid]);
     }
 }

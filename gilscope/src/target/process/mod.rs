@@ -1,107 +1,28 @@
 //! A process, from its id: that it is there, that it is one, and what `/proc` tells of it.
 
+mod error;
+mod procfs;
+mod read;
+mod stat;
+mod thread;
+
+pub use error::TargetError;
+pub use stat::Stat;
+pub use thread::{SchedStat, Thread};
+
 use super::maps::{self, Mapping};
 use super::memory::Memory;
-use super::procfs;
-use super::stat::Stat;
-use super::thread::Thread;
-use nix::errno::Errno;
-use nix::sys::signal::kill;
-use nix::unistd::Pid;
-use std::io;
+use read::{
+    MAX_MAPS, numbered_entries, pid_namespace, proc_path, read_cmdline, read_link, read_stat,
+    read_status, seen_from,
+};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use thiserror::Error;
 
 /// The most threads that are listed of one process.
 pub const MAX_THREADS: usize = 1 << 16;
-/// The most bytes of a command line that are kept.
-const MAX_CMDLINE: u64 = 64 << 10;
-/// The most bytes of a memory map that are read: at about 100 a line far above `vm.max_map_count`.
-const MAX_MAPS: u64 = 256 << 20;
 /// Inode of the initial PID namespace (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
-
-/// Why a process cannot be looked at.
-#[derive(Debug, Error)]
-pub enum TargetError {
-    /// Nobody has this id.
-    #[error("no process {pid}: it has ended or never was; `ps -e` lists what runs")]
-    NoSuchProcess {
-        /// The id.
-        pid: u32,
-    },
-    /// It has ended while it was looked at.
-    #[error("process {pid} has ended: start it again and pass its new process id")]
-    Gone {
-        /// The id.
-        pid: u32,
-    },
-    /// Ended, and not yet waited for.
-    #[error(
-        "process {pid} is a zombie: it (or its main thread) has ended, and its parent {ppid} has not yet taken note; pass a process that runs"
-    )]
-    Zombie {
-        /// The id.
-        pid: u32,
-        /// Its parent.
-        ppid: u32,
-    },
-    /// Part of the kernel.
-    #[error("{pid} is a thread of the kernel ({comm}), not a program; pass the id of a process")]
-    KernelThread {
-        /// The id.
-        pid: u32,
-        /// Its name.
-        comm: String,
-    },
-    /// The id of a thread.
-    #[error("{tid} is a thread of process {pid}, not a process: pass {pid}")]
-    IsThread {
-        /// The id that was asked for.
-        tid: u32,
-        /// Its process.
-        pid: u32,
-    },
-    /// The kernel does not let us.
-    #[error(
-        "no permission to read {}: run gilscope as root, or give it CAP_SYS_PTRACE", path.display()
-    )]
-    NoPermission {
-        /// What was refused.
-        path: PathBuf,
-    },
-    /// There is no `/proc`.
-    #[error("/proc is not mounted here: mount it with `mount -t proc proc /proc`")]
-    NoProc,
-    /// A file below `/proc` that does not look as the kernel writes it.
-    #[error("{} does not look as Linux writes it: this kernel is not supported; please report it", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Another failure.
-    #[error("cannot read {}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-impl TargetError {
-    /// What an error below `/proc/P` means.
-    pub(super) fn from_io(pid: u32, path: PathBuf, source: io::Error) -> TargetError {
-        if procfs::is_gone(&source) {
-            TargetError::Gone { pid }
-        } else if procfs::is_refused(&source) {
-            TargetError::NoPermission { path }
-        } else {
-            TargetError::Io { path, source }
-        }
-    }
-}
 
 /// A PID namespace, as `bpf_get_ns_current_pid_tgid` wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +44,14 @@ pub struct Process {
     pub pid_namespace: PidNamespace,
     /// Clock ticks since boot; with the id it names the process for good.
     pub start_ticks: u64,
-    /// Path of the executable as the target sees it.
+    /// Path of the executable as the target sees it, with the kernel's ` (deleted)` if it was.
     pub exe: String,
     /// Arguments, 64 KiB at most.
     pub cmdline: Vec<String>,
     /// Name as the kernel has it.
     pub comm: String,
+    /// Its root directory: `/`, also in a container; elsewhere for `chroot`.
+    root: PathBuf,
 }
 
 impl Process {
@@ -152,15 +75,18 @@ impl Process {
             let comm = stat.comm;
             return Err(TargetError::KernelThread { pid, comm });
         }
+        let root = read_link(pid, "root")?;
+        let exe = seen_from(&root, &read_link(pid, "exe")?);
         let ns_pid = procfs::status_numbers(&status, "NSpid").last().copied();
         let process = Process {
             pid,
             ns_pid: ns_pid.unwrap_or(pid),
             pid_namespace: pid_namespace(pid)?,
             start_ticks: stat.start_ticks,
-            exe: read_exe(pid)?,
+            exe: exe.to_string_lossy().into_owned(),
             cmdline: read_cmdline(pid)?,
             comm: stat.comm,
+            root,
         };
         process.check_same()?;
         Ok(process)
@@ -188,6 +114,15 @@ impl Process {
         let bytes =
             procfs::read(&path, MAX_MAPS).map_err(|e| TargetError::from_io(self.pid, path, e))?;
         Ok(maps::parse(&bytes))
+    }
+
+    /// A path that `/proc` shows, as the target sees it.
+    pub(super) fn as_seen(&self, path: &Path) -> PathBuf {
+        if path.is_absolute() {
+            seen_from(&self.root, path)
+        } else {
+            path.to_path_buf()
+        }
     }
 
     /// Its threads, [`MAX_THREADS`] at most.
@@ -218,79 +153,12 @@ pub fn in_initial_pid_namespace() -> Option<bool> {
     Some(ns.ino() == INITIAL_PID_NAMESPACE)
 }
 
-fn proc_path(pid: u32, file: &str) -> PathBuf {
-    format!("/proc/{pid}/{file}").into()
-}
-
-fn numbered_entries(dir: &Path) -> io::Result<impl Iterator<Item = u32> + use<>> {
-    let entries = std::fs::read_dir(dir)?;
-    Ok(entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()))
-}
-
-fn read_status(pid: u32) -> Result<Vec<u8>, TargetError> {
-    let path = proc_path(pid, "status");
-    procfs::read(&path, 64 << 10).map_err(|e| match TargetError::from_io(pid, path.clone(), e) {
-        TargetError::Gone { .. } => why_absent(pid, path),
-        other => other,
-    })
-}
-
-/// `/proc` has no such entry: there is no such process, or `/proc` hides it (`hidepid=`), or it is
-/// not mounted.
-fn why_absent(pid: u32, path: PathBuf) -> TargetError {
-    if !Path::new("/proc/self").exists() {
-        return TargetError::NoProc;
-    }
-    match i32::try_from(pid).map(|pid| kill(Pid::from_raw(pid), None)) {
-        Ok(Ok(()) | Err(Errno::EPERM)) if pid != 0 => TargetError::NoPermission { path },
-        _ => TargetError::NoSuchProcess { pid },
-    }
-}
-
-fn read_stat(pid: u32) -> Result<Stat, TargetError> {
-    let path = proc_path(pid, "stat");
-    let bytes =
-        procfs::read(&path, 64 << 10).map_err(|e| TargetError::from_io(pid, path.clone(), e))?;
-    Stat::parse(&bytes).ok_or(TargetError::Malformed { path })
-}
-
-fn read_exe(pid: u32) -> Result<String, TargetError> {
-    let path = proc_path(pid, "exe");
-    let exe = std::fs::read_link(&path).map_err(|e| TargetError::from_io(pid, path, e))?;
-    Ok(exe.to_string_lossy().into_owned())
-}
-
-fn read_cmdline(pid: u32) -> Result<Vec<String>, TargetError> {
-    let path = proc_path(pid, "cmdline");
-    let bytes = procfs::read(&path, MAX_CMDLINE).map_err(|e| TargetError::from_io(pid, path, e))?;
-    Ok(split_cmdline(&bytes))
-}
-
-fn split_cmdline(bytes: &[u8]) -> Vec<String> {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    if bytes.is_empty() {
-        return Vec::new();
-    }
-    let arguments = bytes.split(|&b| b == 0);
-    arguments
-        .map(|a| String::from_utf8_lossy(a).into_owned())
-        .collect()
-}
-
-fn pid_namespace(pid: u32) -> Result<PidNamespace, TargetError> {
-    let path = proc_path(pid, "ns/pid");
-    let ns = std::fs::metadata(&path).map_err(|e| TargetError::from_io(pid, path, e))?;
-    Ok(PidNamespace {
-        dev: ns.dev(),
-        ino: ns.ino(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use nix::unistd::Pid;
     use std::process::{Child, Command, Stdio};
 
     /// Ends what it started.
@@ -373,16 +241,5 @@ mod tests {
             Process::open(pid),
             Err(TargetError::KernelThread { .. })
         ));
-    }
-
-    #[test]
-    fn command_lines() {
-        assert_eq!(split_cmdline(b"a\0\0b c\0"), ["a", "", "b c"]);
-        assert_eq!(
-            split_cmdline(b"title without an end"),
-            ["title without an end"]
-        );
-        assert_eq!(split_cmdline(b"\0"), Vec::<String>::new());
-        assert_eq!(split_cmdline(b"\xff\0"), ["\u{fffd}"]);
     }
 }

@@ -1,6 +1,6 @@
 //! One thread of a process, through `/proc/P/task/T`.
 
-use super::process::TargetError;
+use super::error::TargetError;
 use super::procfs;
 use super::stat::Stat;
 use std::path::PathBuf;
