@@ -1,0 +1,138 @@
+//! From a process to its interpreter.
+
+use super::detect::{self, Libc};
+use super::error::InterpreterError;
+use super::layout::{self, Layout};
+use super::locate::{self, Problem};
+use super::version::{self, Version};
+use crate::model::{FoundBy, Gil};
+use crate::target::maps::Mapping;
+use crate::target::{Memory, Module, Process};
+use std::path::PathBuf;
+
+/// The CPython in a process.
+#[derive(Debug)]
+pub struct Interpreter {
+    /// Its version.
+    pub version: Version,
+    /// Built with `--disable-gil`; whether its GIL is in use all the same is [`Gil::enabled`].
+    pub free_threaded: bool,
+    /// The C library below it.
+    pub libc: Libc,
+    /// How its GILs are found.
+    pub found_by: FoundBy,
+    /// The file that it is in: a libpython or the program itself.
+    pub module: Module,
+    /// Address of `_PyRuntime`.
+    pub runtime: u64,
+    /// Files with a further CPython in the same process, whose GILs are not reported.
+    pub others: Vec<PathBuf>,
+    pid: u32,
+    layout: Layout,
+}
+
+impl Interpreter {
+    /// Finds the process's CPython: of several the first (by address) that has made its GIL.
+    pub fn find(process: &Process) -> Result<Interpreter, InterpreterError> {
+        let found = find_in(process);
+        // What was read of a process that ended meanwhile, or of another with its id, says nothing.
+        process.check_same()?;
+        found
+    }
+
+    /// Its GILs now, the main interpreter's first. Sub-interpreters come and go: ask again to notice.
+    pub fn gils(&self, memory: Memory) -> Result<Vec<Gil>, InterpreterError> {
+        locate::gils(memory, self.runtime, &self.layout).map_err(|problem| match problem {
+            Problem::Memory(error) => error.into(),
+            Problem::NotInitialised => InterpreterError::NotInitialised { pid: self.pid },
+            Problem::Failed(failed) => InterpreterError::Unrecognised {
+                address: self.runtime,
+                version: self.version,
+                failed,
+            },
+        })
+    }
+}
+
+fn find_in(process: &Process) -> Result<Interpreter, InterpreterError> {
+    let mut survey = detect::survey(process)?;
+    let modules = std::mem::take(&mut survey.runtimes);
+    let mut chosen = None;
+    let mut first_error = None;
+    let mut others = Vec::new();
+    for module in modules {
+        let path = module.path.clone();
+        let found = interpreter_in(module, process, survey.libc);
+        match found.and_then(|found| found.gils(process.memory()).map(|_| found)) {
+            Ok(found) if chosen.is_none() => chosen = Some(found),
+            Ok(_) => others.push(path),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+    }
+    match chosen {
+        Some(found) => Ok(Interpreter { others, ..found }),
+        None => Err(first_error.unwrap_or_else(|| survey.into_error(process))),
+    }
+}
+
+/// The interpreter in a file that defines `_PyRuntime`, whether it has started or not.
+fn interpreter_in(
+    module: Module,
+    process: &Process,
+    libc: Libc,
+) -> Result<Interpreter, InterpreterError> {
+    let (pid, memory) = (process.pid, process.memory());
+    let exe = process.exe.clone();
+    let runtime = module
+        .symbol("_PyRuntime")
+        .ok_or(InterpreterError::NotPython { pid, exe })?;
+    let address = runtime.address;
+    // The loader maps a library's writable segment last and its .bss after that; until then
+    // something else can be read there.
+    let holds_it = |m: &Mapping| m.writable && (m.start..m.end).contains(&address);
+    if !process.mappings()?.iter().any(holds_it) {
+        return Err(InterpreterError::NotInitialised { pid });
+    }
+    let version = version::of_module(&module, memory)?.ok_or_else(|| {
+        let failed = "Py_Version holds no version".into();
+        InterpreterError::Unrecognised {
+            address,
+            version: Version::of(3, 11),
+            failed,
+        }
+    })?;
+    let (layout, found_by) = layout_of(memory, address, version)?;
+    Ok(Interpreter {
+        version,
+        free_threaded: layout.free_threaded,
+        libc,
+        found_by,
+        module,
+        runtime: address,
+        others: Vec::new(),
+        pid,
+        layout,
+    })
+}
+
+fn layout_of(
+    memory: Memory,
+    address: u64,
+    version: Version,
+) -> Result<(Layout, FoundBy), InterpreterError> {
+    if let Some(layout) = layout::of_version(version) {
+        return Ok((layout, FoundBy::RuntimeSymbol));
+    }
+    let table = memory.read_bytes(address, layout::DEBUG_OFFSETS_SIZE)?;
+    match layout::from_debug_offsets(&table, version) {
+        Ok(Some(layout)) => Ok((layout, FoundBy::DebugOffsets)),
+        Ok(None) => Err(InterpreterError::Unsupported { version }),
+        Err(failed) => Err(InterpreterError::Unrecognised {
+            address,
+            version,
+            failed,
+        }),
+    }
+}

@@ -1,0 +1,46 @@
+//! All that is known of each version's memory, as data, with how it was obtained.
+//!
+//! A version that is not here is refused. What is here is checked again in every target before it
+//! is believed ([`locate`](super::locate)), and by the tests in `tests/interpreters.rs` against the
+//! futex that a waiting thread sleeps on.
+
+mod debug_offsets;
+mod gil;
+mod runtime;
+
+pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
+pub use gil::GilFields;
+pub use runtime::of_version;
+
+/// Where the GIL of an interpreter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GilPlace {
+    /// One for all interpreters, this far into `_PyRuntime` (to 3.11).
+    InRuntime(u64),
+    /// Each interpreter has a pointer (3.12+).
+    ByInterpreter {
+        /// Offset of the pointer (`ceval.gil`).
+        pointer: u64,
+        /// Offset of the GIL that the interpreter owns, or would if it did not share (`_gil`).
+        own: u64,
+    },
+}
+
+/// The way from `_PyRuntime` to every GIL: offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// `_PyRuntime` → pointer to the newest interpreter.
+    pub interpreters_head: u64,
+    /// Interpreter → pointer to the next older one.
+    pub next: u64,
+    /// Interpreter → its id (int64_t).
+    pub id: u64,
+    /// Thread state → pointer to its interpreter.
+    pub tstate_interpreter: u64,
+    /// The GIL.
+    pub gil: GilPlace,
+    /// Its fields.
+    pub fields: GilFields,
+    /// Built with `--disable-gil`.
+    pub free_threaded: bool,
+}

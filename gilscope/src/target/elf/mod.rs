@@ -1,0 +1,238 @@
+//! The part of an ELF file that gilscope needs: segments, program interpreter, dynamic symbols.
+//!
+//! The file belongs to the target, so nothing in it is believed: pieces are read one by one and
+//! each is bounded. It is never mapped: who truncates a mapped file ends its reader by `SIGBUS`.
+
+use super::maps::Mapping;
+use object::LittleEndian as LE;
+use object::elf::{self, FileHeader64, ProgramHeader64, Sym64};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
+use object::read::{ReadCache, ReadRef};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use thiserror::Error;
+
+#[cfg(test)]
+mod tests;
+
+/// The largest piece that is read of a file. The largest table seen is a 30 MB string table.
+const MAX_PIECE: u64 = 64 << 20;
+/// The most load segments that are kept; linkers write about four.
+const MAX_SEGMENTS: usize = 64;
+
+/// Why a file is no ELF file that gilscope can read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ElfError {
+    /// Not ELF at all.
+    #[error("is not an ELF file")]
+    NotElf,
+    /// Another machine.
+    #[error("not supported yet: {0} (gilscope reads x86-64, 64 bits)")]
+    Unsupported(&'static str),
+    /// Its headers contradict themselves or the file's size.
+    #[error("is damaged: {0}")]
+    Damaged(String),
+}
+
+impl From<object::read::Error> for ElfError {
+    fn from(error: object::read::Error) -> ElfError {
+        ElfError::Damaged(error.to_string())
+    }
+}
+
+/// A `PT_LOAD` segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it begins in the file.
+    pub offset: u64,
+    /// Its size in the file.
+    pub file_size: u64,
+    /// The address that it was linked for.
+    pub address: u64,
+    /// May be written.
+    pub writable: bool,
+    /// May be executed.
+    pub executable: bool,
+}
+
+/// A symbol that the file defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// The address that it was linked for.
+    pub address: u64,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// What was read of a file.
+#[derive(Debug)]
+pub struct Elf {
+    /// Load segments.
+    pub segments: Vec<Segment>,
+    /// Path of the program interpreter (`PT_INTERP`), which names the C library's loader.
+    pub interpreter: Option<Vec<u8>>,
+    symbols: Vec<Sym64<LE>>,
+    strings: Vec<u8>,
+}
+
+impl Elf {
+    /// Reads headers and dynamic symbols, which `strip` leaves where they are.
+    pub fn read(file: &File) -> Result<Elf, ElfError> {
+        let cache = ReadCache::new(file);
+        let data = Bounded(&cache);
+        check_machine(data)?;
+        let header = FileHeader64::<LE>::parse(data)?;
+        let mut elf = Elf {
+            segments: Vec::new(),
+            interpreter: None,
+            symbols: Vec::new(),
+            strings: Vec::new(),
+        };
+        for segment in header.program_headers(LE, data)? {
+            if segment.p_type(LE) == elf::PT_LOAD && elf.segments.len() < MAX_SEGMENTS {
+                elf.segments.push(Segment::from(segment));
+            }
+            if let Some(path) = segment.interpreter(LE, data)? {
+                elf.interpreter = Some(path.get(..path.len().min(4096)).unwrap_or(path).to_vec());
+            }
+        }
+        let sections = header.sections(LE, data)?;
+        let table = sections.symbols(LE, data, elf::SHT_DYNSYM)?;
+        if !table.is_empty() {
+            let strings = sections.section(table.string_section())?;
+            elf.strings = strings.data(LE, data)?.to_vec();
+            elf.symbols = table.symbols().to_vec();
+        }
+        Ok(elf)
+    }
+
+    /// The dynamic symbol of this name, if the file defines it.
+    pub fn symbol(&self, name: &str) -> Option<Symbol> {
+        let is_it =
+            |text: &[u8]| text.strip_prefix(name.as_bytes()).and_then(<[u8]>::first) == Some(&0);
+        self.defined()
+            .find(|s| is_it(self.name(s)))
+            .map(|s| Symbol {
+                address: s.st_value(LE),
+                size: s.st_size(LE),
+            })
+    }
+
+    /// Whether it defines a dynamic symbol whose name begins so.
+    pub fn has_symbol_prefix(&self, prefix: &str) -> bool {
+        self.defined()
+            .any(|s| self.name(s).starts_with(prefix.as_bytes()))
+    }
+
+    fn defined(&self) -> impl Iterator<Item = &Sym64<LE>> {
+        self.symbols.iter().filter(|s| !s.is_undefined(LE))
+    }
+
+    /// From the name's first byte to the end of all names.
+    fn name(&self, symbol: &Sym64<LE>) -> &[u8] {
+        let start = symbol.st_name(LE) as usize;
+        self.strings.get(start..).unwrap_or_default()
+    }
+
+    /// Where in the file the byte lies that is linked for `address`.
+    pub fn file_offset(&self, address: u64) -> Option<u64> {
+        self.segments.iter().find_map(|s| {
+            let within = address.checked_sub(s.address)?;
+            (within < s.file_size).then(|| s.offset.checked_add(within))?
+        })
+    }
+
+    /// What to add to a linked address to get the one in the target's memory. The loader maps each
+    /// segment; others may have mapped the file too (to read it): so the value that most mappings
+    /// agree on, of two the one whose code may be executed.
+    pub fn load_bias(&self, mappings: &[Mapping]) -> Option<u64> {
+        let mut votes: HashMap<u64, u32> = HashMap::new();
+        for (mapping, segment) in pairs(mappings, &self.segments) {
+            let both_executable = mapping.executable && segment.executable;
+            let votes = votes.entry(segment.bias_in(mapping)).or_default();
+            *votes = votes.saturating_add(if both_executable { 101 } else { 100 });
+        }
+        let best = votes
+            .into_iter()
+            .max_by_key(|&(bias, votes)| (votes, Reverse(bias)));
+        best.map(|(bias, _)| bias)
+    }
+}
+
+fn pairs<'a>(
+    mappings: &'a [Mapping],
+    segments: &'a [Segment],
+) -> impl Iterator<Item = (&'a Mapping, &'a Segment)> {
+    mappings.iter().flat_map(move |mapping| {
+        let of_mapping = segments
+            .iter()
+            .filter(|s| s.pages().contains(&mapping.offset));
+        of_mapping.map(move |segment| (mapping, segment))
+    })
+}
+
+/// The smallest unit of a mapping on x86-64.
+const PAGE: u64 = 4096;
+
+impl Segment {
+    /// The part of the file that the loader maps for it.
+    fn pages(&self) -> Range<u64> {
+        self.offset / PAGE * PAGE..self.offset.saturating_add(self.file_size)
+    }
+
+    /// The load bias if this mapping is of this segment. Hostile numbers wrap; what comes of them is
+    /// an address that cannot be read or that holds no runtime.
+    fn bias_in(&self, mapping: &Mapping) -> u64 {
+        let start = mapping.start.wrapping_sub(mapping.offset);
+        start.wrapping_add(self.offset).wrapping_sub(self.address)
+    }
+}
+
+impl From<&ProgramHeader64<LE>> for Segment {
+    fn from(header: &ProgramHeader64<LE>) -> Segment {
+        let flags = header.p_flags(LE);
+        Segment {
+            offset: header.p_offset(LE),
+            file_size: header.p_filesz(LE),
+            address: header.p_vaddr(LE),
+            writable: flags.contains(elf::PF_W),
+            executable: flags.contains(elf::PF_X),
+        }
+    }
+}
+
+/// Said before the headers are parsed, so that another machine is named and not called damaged.
+fn check_machine<'a>(data: impl ReadRef<'a>) -> Result<(), ElfError> {
+    let ident = data.read_bytes_at(0, 20).map_err(|()| ElfError::NotElf)?;
+    match ident {
+        [0x7f, b'E', b'L', b'F', 2, 1, .., 62, 0] => Ok(()),
+        [0x7f, b'E', b'L', b'F', 1, ..] => Err(ElfError::Unsupported("a 32-bit program")),
+        [0x7f, b'E', b'L', b'F', 2, 2, ..] => Err(ElfError::Unsupported("a big-endian program")),
+        [0x7f, b'E', b'L', b'F', 2, 1, .., 183, 0] => Err(ElfError::Unsupported("aarch64")),
+        [0x7f, b'E', b'L', b'F', 2, 1, ..] => Err(ElfError::Unsupported("another processor")),
+        _ => Err(ElfError::NotElf),
+    }
+}
+
+/// Refuses to read large pieces: a sparse file claims any size at no cost.
+#[derive(Clone, Copy)]
+struct Bounded<'a>(&'a ReadCache<&'a File>);
+
+impl<'a> ReadRef<'a> for Bounded<'a> {
+    fn len(self) -> Result<u64, ()> {
+        self.0.len()
+    }
+
+    fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
+        if size > MAX_PIECE {
+            return Err(());
+        }
+        self.0.read_bytes_at(offset, size)
+    }
+
+    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
+        self.0.read_bytes_at_until(range, delimiter)
+    }
+}

@@ -1,0 +1,62 @@
+//! Bounded reads below `/proc`.
+
+use nix::errno::Errno;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Reads at most `limit` bytes: a `/proc` file has no size to ask for.
+pub(super) fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Whether the task behind a `/proc` file has ended: `open` says `ENOENT`, `read` says `ESRCH`.
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(Errno::from_raw),
+        Some(Errno::ENOENT | Errno::ESRCH)
+    )
+}
+
+/// Whether the kernel refused.
+pub(super) fn is_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
+}
+
+/// The numbers after `key` in `/proc/P/status`; no name can forge a line, as the kernel escapes
+/// newlines in it (`proc_task_name` in fs/proc/array.c).
+pub(super) fn status_numbers(status: &[u8], key: &str) -> Vec<u32> {
+    String::from_utf8_lossy(status)
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
+        .map(|numbers| {
+            numbers
+                .split_whitespace()
+                .filter_map(|n| n.parse().ok())
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn status_numbers_are_found_by_whole_key() {
+        let status = b"Name:\tNSpid:\t9\nTgid:\t42\nNSpid:\t42\t7\t1\n";
+        assert_eq!(status_numbers(status, "NSpid"), [42, 7, 1]);
+        assert_eq!(status_numbers(status, "Tgid"), [42]);
+        assert!(status_numbers(status, "NS").is_empty());
+        assert!(status_numbers(b"\xff\xfe", "Tgid").is_empty());
+    }
+
+    #[test]
+    fn reads_are_bounded() {
+        assert_eq!(read("/proc/self/status", 3).unwrap(), b"Nam");
+    }
+}

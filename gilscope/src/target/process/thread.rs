@@ -1,0 +1,92 @@
+//! One thread of a process, through `/proc/P/task/T`.
+
+use super::error::TargetError;
+use super::procfs;
+use super::stat::Stat;
+use std::path::PathBuf;
+
+/// A thread. It may end at any moment: then its methods say [`TargetError::Gone`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    pid: u32,
+    /// Thread id as gilscope's own `/proc` shows it.
+    pub tid: u32,
+}
+
+/// The scheduler's own sums (`/proc/P/task/T/schedstat`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SchedStat {
+    /// Running.
+    pub on_cpu_ns: u64,
+    /// Ready to run, without a processor.
+    pub runnable_ns: u64,
+}
+
+impl Thread {
+    pub(super) fn new(pid: u32, tid: u32) -> Thread {
+        Thread { pid, tid }
+    }
+
+    /// Name (`comm`), state, user and system time.
+    pub fn stat(&self) -> Result<Stat, TargetError> {
+        let bytes = self.read("stat")?;
+        Stat::parse(&bytes).ok_or_else(|| self.malformed("stat"))
+    }
+
+    /// Thread id inside the innermost PID namespace; `None` where the kernel does not tell
+    /// (before 4.1).
+    pub fn ns_tid(&self) -> Result<Option<u32>, TargetError> {
+        let status = self.read("status")?;
+        Ok(procfs::status_numbers(&status, "NSpid").last().copied())
+    }
+
+    /// Time on and for the processor.
+    pub fn schedstat(&self) -> Result<SchedStat, TargetError> {
+        let bytes = self.read("schedstat")?;
+        parse_schedstat(&bytes).ok_or_else(|| self.malformed("schedstat"))
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        format!("/proc/{}/task/{}/{file}", self.pid, self.tid).into()
+    }
+
+    fn read(&self, file: &str) -> Result<Vec<u8>, TargetError> {
+        let path = self.path(file);
+        procfs::read(&path, 64 << 10).map_err(|e| TargetError::from_io(self.pid, path, e))
+    }
+
+    fn malformed(&self, file: &str) -> TargetError {
+        TargetError::Malformed {
+            path: self.path(file),
+        }
+    }
+}
+
+fn parse_schedstat(bytes: &[u8]) -> Option<SchedStat> {
+    let mut numbers = std::str::from_utf8(bytes).ok()?.split_ascii_whitespace();
+    Some(SchedStat {
+        on_cpu_ns: numbers.next()?.parse().ok()?,
+        runnable_ns: numbers.next()?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn schedstat_needs_two_numbers() {
+        let parsed = parse_schedstat(b"12 34 5\n").unwrap();
+        assert_eq!((parsed.on_cpu_ns, parsed.runnable_ns), (12, 34));
+        assert_eq!(parse_schedstat(b"12"), None);
+        assert_eq!(parse_schedstat(b""), None);
+    }
+
+    #[test]
+    fn a_thread_that_is_not_there_is_gone() {
+        let thread = Thread::new(std::process::id(), 1 << 30);
+        assert!(matches!(thread.stat(), Err(TargetError::Gone { .. })));
+    }
+}
