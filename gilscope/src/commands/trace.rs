@@ -3,6 +3,8 @@
 use super::{failure, launch, launch::Launched, report};
 use crate::{
     interpreter::Interpreter,
+    model::Progress,
+    output::progress,
     probe::{self, Limits},
     target::Process,
     watch::{self, Session},
@@ -12,7 +14,6 @@ use std::{
     collections::BTreeSet,
     ffi::OsString,
     io::{IsTerminal, Write},
-    os::fd::{AsRawFd, RawFd},
     path::PathBuf,
     process::ExitCode,
     time::Duration,
@@ -206,15 +207,6 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
         .block_on(future)
 }
 
-/// The ring buffer's descriptor, which the session keeps open.
-struct Ring(RawFd);
-
-impl AsRawFd for Ring {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
-
 /// Signals that end the tracing, or are a command's.
 struct Signals {
     interrupt: Signal,
@@ -252,7 +244,11 @@ async fn trace(
     command: Option<&Launched>,
 ) -> anyhow::Result<Option<nix::sys::wait::WaitStatus>> {
     let mut signals = Signals::catch()?;
-    let ring = AsyncFd::new(Ring(session.ring_fd())).context("cannot poll the ring buffer")?;
+    let ring = session
+        .ring_fd()
+        // SAFETY: the descriptor is owned, so it stays open and the same until it is dropped.
+        .and_then(|fd| unsafe { AsyncFd::register(fd) }.map_err(Into::into))
+        .context("cannot poll the ring buffer")?;
     let end = sleep_until(Instant::now() + options.duration.unwrap_or(FOREVER));
     tokio::pin!(end);
     let (mut poll, mut refresh) = (interval(POLL), interval(REFRESH));
@@ -310,6 +306,7 @@ fn is_in_foreground() -> bool {
 
 /// One line on the terminal, written over each second.
 struct ProgressLine {
+    before: Progress,
     shown: bool,
     wanted: bool,
 }
@@ -317,6 +314,7 @@ struct ProgressLine {
 impl ProgressLine {
     fn new(options: &Options) -> Self {
         Self {
+            before: Progress::default(),
             shown: false,
             wanted: !options.quiet && std::io::stderr().is_terminal(),
         }
@@ -324,7 +322,9 @@ impl ProgressLine {
 
     fn show(&mut self, session: &Session) {
         if self.wanted {
-            let line = report::progress(&session.progress());
+            let now = session.progress();
+            let line = progress::line(&self.before, &now);
+            self.before = now;
             let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
             self.shown = true;
         }

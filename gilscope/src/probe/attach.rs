@@ -15,7 +15,10 @@ use gilscope_common::{
     maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
     wait::{Finished, word},
 };
-use std::os::fd::{AsRawFd, RawFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 /// `BPF_NOEXIST`: an entry that the kernel has made meanwhile is the better one.
 const NO_EXIST: u64 = 1;
@@ -246,8 +249,11 @@ impl Probe {
     }
 
     /// Becomes readable when the ring buffer fills.
-    pub fn ring_fd(&self) -> RawFd {
-        self.records.as_raw_fd()
+    ///
+    /// # Errors
+    /// Where no more descriptors can be had.
+    pub fn ring_fd(&self) -> io::Result<OwnedFd> {
+        self.records.as_fd().try_clone_to_owned()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     model::Gil,
-    target::{Thread as TargetThread, stat::Stat},
+    target::{Thread as TargetThread, process::Stat},
 };
 use gilscope_common::{
     maps::Thread,

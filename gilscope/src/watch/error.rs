@@ -25,13 +25,16 @@ pub enum WatchError {
         "not supported yet: musl, whose condition variables hide which lock a thread waits for"
     )]
     Musl,
+    /// Neither glibc nor musl.
+    #[error(
+        "not supported yet: a C library that is neither glibc nor musl, or is linked statically; \
+         gilscope must know how its condition variables wait"
+    )]
+    UnknownLibc,
     /// No GIL to wait for.
     #[error(
         "not supported yet: this free-threaded CPython {0} runs with its GIL switched off, so no \
          thread waits for it; start it with PYTHON_GIL=1 to trace the GIL"
     )]
     NoGil(String),
-    /// A free-threaded build has the GIL's fields elsewhere, and locks besides it.
-    #[error("a GIL of process {0} has gone while it was looked at")]
-    Vanished(u32),
 }

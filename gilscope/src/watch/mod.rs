@@ -8,4 +8,4 @@ mod process;
 mod session;
 
 pub use error::WatchError;
-pub use session::{Options, Progress, Session};
+pub use session::{Options, Session};

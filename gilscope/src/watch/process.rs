@@ -10,7 +10,7 @@ use crate::{
         ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
     },
     probe::Probe,
-    target::{self, stat::Stat},
+    target::{self, process::Stat},
 };
 use gilscope_common::{
     maps::{Target, Thread, TotalsKey},
@@ -92,7 +92,7 @@ impl Watched {
             return Ok(0);
         };
         let before = self.gils.len();
-        for gil in interpreter.gils(&self.process.memory())? {
+        for gil in interpreter.gils(self.process.memory())? {
             if let Some(known) = self.gils.iter().position(|one| one.address == gil.address) {
                 if let Some(info) = self.gil_infos.get_mut(known) {
                     info.interpreters.clone_from(&gil.interpreters);
@@ -130,7 +130,7 @@ impl Watched {
         let interpreter = Interpreter::find(&self.process)?;
         super::session::check_supported(&interpreter)?;
         // It may not have made its GIL yet.
-        interpreter.gils(&self.process.memory())?;
+        interpreter.gils(self.process.memory())?;
         self.interpreter = Some(interpreter);
         self.find_gils(probe)?;
         Ok(())

@@ -10,12 +10,12 @@ use super::{
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::{Interpreter, Libc},
-    model::{ExitStatus, Loss, Report, SCHEMA, SCHEMA_VERSION},
+    model::{ExitStatus, Loss, Progress, Report, SCHEMA, SCHEMA_VERSION},
     probe::{Limits, Probe},
     target,
 };
 use gilscope_common::maps::Thread;
-use std::{collections::BTreeMap, os::fd::RawFd, time::SystemTime};
+use std::{collections::BTreeMap, io, os::fd::OwnedFd, time::SystemTime};
 
 /// How a run is made.
 #[derive(Clone, Copy, Debug)]
@@ -26,23 +26,6 @@ pub struct Options {
     pub max_threads: usize,
     /// Processes that a target forks are followed too.
     pub follow_children: bool,
-}
-
-/// What has been seen so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Since the beginning.
-    pub elapsed_ns: u64,
-    /// Processes that live.
-    pub processes: usize,
-    /// Threads that live.
-    pub threads: usize,
-    /// Finished waits.
-    pub waits: u64,
-    /// Their time.
-    pub waited_ns: u64,
-    /// Time in which at least one thread waited (the most contended process).
-    pub contended_ns: u64,
 }
 
 /// A run under way.
@@ -58,10 +41,11 @@ pub struct Session {
 /// Whether the waits for this interpreter's GIL can be told truthfully.
 ///
 /// # Errors
-/// [`WatchError::Musl`].
+/// [`WatchError::Musl`], [`WatchError::UnknownLibc`].
 pub fn check_supported(interpreter: &Interpreter) -> Result<(), WatchError> {
     match interpreter.libc {
         Libc::Musl => Err(WatchError::Musl),
+        Libc::Unknown => Err(WatchError::UnknownLibc),
         Libc::Glibc => Ok(()),
     }
 }
@@ -95,7 +79,7 @@ impl Session {
         interpreter: Interpreter,
     ) -> Result<(), WatchError> {
         check_supported(&interpreter)?;
-        let gils = interpreter.gils(&process.memory())?;
+        let gils = interpreter.gils(process.memory())?;
         if !gils.iter().any(|gil| gil.enabled) {
             return Err(WatchError::NoGil(interpreter.version.to_string()));
         }
@@ -222,13 +206,13 @@ impl Session {
     pub fn progress(&self) -> Progress {
         let start = Progress {
             elapsed_ns: now_ns().saturating_sub(self.origin_ns),
+            events_lost: self.probe.counters().map_or(0, |lost| lost.records_lost),
             ..Progress::default()
         };
         self.processes.values().fold(start, |sum, process| {
             let (waits, waited_ns, contended_ns) = process.so_far();
             Progress {
-                processes: sum.processes + usize::from(!process.has_ended()),
-                threads: sum.threads + process.live_threads(),
+                threads: sum.threads + process.live_threads() as u64,
                 waits: sum.waits + waits,
                 waited_ns: sum.waited_ns + waited_ns,
                 contended_ns: sum.contended_ns.max(contended_ns),
@@ -243,7 +227,10 @@ impl Session {
     }
 
     /// Becomes readable when the kernel has much to tell.
-    pub fn ring_fd(&self) -> RawFd {
+    ///
+    /// # Errors
+    /// Where no more descriptors can be had.
+    pub fn ring_fd(&self) -> io::Result<OwnedFd> {
         self.probe.ring_fd()
     }
 

@@ -22,6 +22,15 @@ pub struct SchedStat {
     pub runnable_ns: u64,
 }
 
+/// The system call that a thread is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemCall {
+    /// Its number.
+    pub number: u64,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+}
+
 impl Thread {
     pub(super) fn new(pid: u32, tid: u32) -> Thread {
         Thread { pid, tid }
@@ -44,6 +53,11 @@ impl Thread {
     pub fn schedstat(&self) -> Result<SchedStat, TargetError> {
         let bytes = self.read("schedstat")?;
         parse_schedstat(&bytes).ok_or_else(|| self.malformed("schedstat"))
+    }
+
+    /// The system call that it sleeps in; `None` if it runs, or where the kernel does not tell.
+    pub fn system_call(&self) -> Result<Option<SystemCall>, TargetError> {
+        Ok(parse_system_call(&self.read("syscall")?))
     }
 
     fn path(&self, file: &str) -> PathBuf {
@@ -70,6 +84,18 @@ fn parse_schedstat(bytes: &[u8]) -> Option<SchedStat> {
     })
 }
 
+/// `202 0x7f… 0x89 …`: number and six arguments, then stack pointer and address (`fs/proc/base.c`:
+/// `proc_pid_syscall`); else `running` or `-1 …`.
+fn parse_system_call(bytes: &[u8]) -> Option<SystemCall> {
+    let mut words = std::str::from_utf8(bytes).ok()?.split_ascii_whitespace();
+    let number = words.next()?.parse().ok()?;
+    let mut arguments = [0; 6];
+    for argument in &mut arguments {
+        *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+    }
+    Some(SystemCall { number, arguments })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -82,6 +108,17 @@ mod tests {
         assert_eq!((parsed.on_cpu_ns, parsed.runnable_ns), (12, 34));
         assert_eq!(parse_schedstat(b"12"), None);
         assert_eq!(parse_schedstat(b""), None);
+    }
+
+    #[test]
+    fn a_system_call_has_a_number_and_six_arguments() {
+        let line = b"202 0x7f01 0x189 0x0 0x7f02 0x0 0xffffffff 0x7f03 0x7f04\n";
+        let call = parse_system_call(line).unwrap();
+        assert_eq!(call.number, 202);
+        assert_eq!(call.arguments, [0x7f01, 0x189, 0, 0x7f02, 0, 0xffff_ffff]);
+        for other in ["running\n", "-1 0x7ffd 0x7f\n", "", "202 0x1"] {
+            assert_eq!(parse_system_call(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]
