@@ -19,7 +19,7 @@ struct Known {
 /// From DWARF (`ptype /o struct pyruntimestate`, `struct _is`, `PyThreadState`) of 3.7.16, 3.8.18,
 /// 3.9.18, 3.10.13, 3.11.7 and 3.12.1; also measured live on Debian's stripped 3.9.2 and 3.11.2.
 const KNOWN: &[Known] = &[
-    // Derived, not measured: 3.7.4 aligned `PyGC_Head` to 16 bytes (bpo-27987), which moved all that
+    // Derived, not measured: 3.7.4 aligned `PyGC_Head` to 16 bytes (bpo-27987, GH-13335), which moved all that
     // follows `gc` in `_PyRuntime` by 8+8+3·16+8+16 = 88 bytes; py-spy's offsets of
     // `gilstate.tstate_current` (1392 to 3.7.3, 1480 from 3.7.4) differ by the same 88.
     known(7, 0, 24, 16, GilPlace::InRuntime(0x498)),
@@ -28,8 +28,8 @@ const KNOWN: &[Known] = &[
     known(9, 0, 32, 24, GilPlace::InRuntime(0x160)),
     known(10, 0, 32, 24, GilPlace::InRuntime(0x160)),
     known(11, 0, 40, 48, GilPlace::InRuntime(0x168)),
-    // Later 3.12 releases append to `struct _is` only below a line that says "IMPORTANT" in
-    // Include/internal/pycore_interp.h; `ceval` and `_gil` are above it.
+    // Measured on 3.12.1 only. A release that moved these would fail the check that a GIL lies where
+    // an interpreter in the list owns it, and be refused.
     known(
         12,
         0,
