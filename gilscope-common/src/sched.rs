@@ -86,9 +86,7 @@ impl Sched {
     #[inline(always)]
     pub fn cpu_time_ns(&self, now_ns: u64) -> u64 {
         match self.state {
-            state::ON_CPU | state::UNKNOWN => {
-                self.on_cpu_ns + now_ns.saturating_sub(self.since_ns)
-            }
+            state::ON_CPU | state::UNKNOWN => self.on_cpu_ns + now_ns.saturating_sub(self.since_ns),
             _ => self.on_cpu_ns,
         }
     }

@@ -132,10 +132,7 @@ fn its_own_release_parts_two_waits() {
     thread.drops();
     thread.sleeps_on_cond(3_000, 0);
     thread.drops();
-    assert_eq!(
-        thread.lengths(),
-        [(kind::WAIT, 1_000), (kind::WAIT, 3_000)]
-    );
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000), (kind::WAIT, 3_000)]);
 }
 
 #[test]
@@ -167,14 +164,13 @@ fn woken_and_refused_is_a_futile_wake_up_of_the_same_wait() {
 fn waking_the_thread_that_gave_way_proves_the_taking() {
     let mut thread = Thread::behind_another();
     thread.sleeps_on_cond(1_000, 0);
-    let finished = thread.wait.wakes_others(word::SWITCH_COND, false, &thread.view);
+    let finished = thread
+        .wait
+        .wakes_others(word::SWITCH_COND, false, &thread.view);
     thread.take(finished);
     thread.sleeps_on_cond(2_000, 0);
     thread.drops();
-    assert_eq!(
-        thread.lengths(),
-        [(kind::WAIT, 1_000), (kind::WAIT, 2_000)]
-    );
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000), (kind::WAIT, 2_000)]);
 }
 
 #[test]
@@ -196,7 +192,11 @@ fn unlocking_the_mutex_as_the_last_holder_proves_the_taking() {
     thread.drops();
     assert_eq!(
         thread.lengths(),
-        [(kind::WAIT, 1_000), (kind::WAIT, 1_000), (kind::WAIT, 4_000)]
+        [
+            (kind::WAIT, 1_000),
+            (kind::WAIT, 1_000),
+            (kind::WAIT, 4_000)
+        ]
     );
 }
 
@@ -236,10 +236,7 @@ fn the_mutex_sleep_of_a_holder_is_no_wait_and_ends_one() {
     thread.switches(1, ME);
     thread.sleeps_on_mutex(50_000, 0);
     thread.drops();
-    assert_eq!(
-        thread.lengths(),
-        [(kind::WAIT, 1_000), (kind::WAIT, 1_000)]
-    );
+    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000), (kind::WAIT, 1_000)]);
 }
 
 #[test]
@@ -391,8 +388,14 @@ fn totals_add_up() {
             ..Finished::default()
         });
     }
-    assert_eq!((totals.waits, totals.wait_sum_ns, totals.wait_max_ns), (2, 14, 9));
-    assert_eq!((totals.yields, totals.yield_sum_ns, totals.yield_max_ns), (1, 4, 4));
+    assert_eq!(
+        (totals.waits, totals.wait_sum_ns, totals.wait_max_ns),
+        (2, 14, 9)
+    );
+    assert_eq!(
+        (totals.yields, totals.yield_sum_ns, totals.yield_max_ns),
+        (1, 4, 4)
+    );
     assert_eq!(totals.timeouts, 4);
 }
 
@@ -408,7 +411,10 @@ fn time_is_conserved() {
     sched.enters_cpu(91);
     assert_eq!(sched.cpu_time_ns(100), 25 + 3 + 9);
     assert_eq!(sched.runnable_ns, 5 + 7 + 1);
-    assert_eq!((sched.voluntary_switches, sched.involuntary_switches), (1, 1));
+    assert_eq!(
+        (sched.voluntary_switches, sched.involuntary_switches),
+        (1, 1)
+    );
     // The rest of the 100 is sleep: 10 at first, 40 later.
     assert_eq!(100 - sched.cpu_time_ns(100) - sched.runnable_ns, 50);
 }

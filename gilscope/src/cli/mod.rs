@@ -125,7 +125,18 @@ mod tests {
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2.5"), Ok(Duration::from_millis(2500)));
-        for wrong in ["0", "0s", "-1", "-5s", "1e99", "NaN", "inf", "soon", "", "99999999h"] {
+        for wrong in [
+            "0",
+            "0s",
+            "-1",
+            "-5s",
+            "1e99",
+            "NaN",
+            "inf",
+            "soon",
+            "",
+            "99999999h",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

@@ -228,7 +228,10 @@ mod tests {
             decode(&bytes(&header(kind::THREAD_START))),
             Ok(Record::ThreadStart(10, 11, 100))
         );
-        assert_eq!(decode(&bytes(&header(kind::EXEC))), Ok(Record::Exec(10, 100)));
+        assert_eq!(
+            decode(&bytes(&header(kind::EXEC))),
+            Ok(Record::Exec(10, 100))
+        );
     }
 
     #[test]

@@ -64,10 +64,7 @@ impl Probe {
     /// [`ProbeError`] with what the kernel refused.
     pub fn attach(limits: &Limits) -> Result<Self, ProbeError> {
         let tracefs = Tracefs::open()?;
-        tracefs.check(
-            "syscalls/sys_enter_futex",
-            &[("uaddr", 16), ("op", 24)],
-        )?;
+        tracefs.check("syscalls/sys_enter_futex", &[("uaddr", 16), ("op", 24)])?;
         tracefs.check("syscalls/sys_exit_futex", &[("ret", 16)])?;
         let mut ebpf = load::load(limits)?;
         for (program, tracepoint) in FUTEX_PROGRAMS {

@@ -45,9 +45,9 @@ impl Btf {
     /// Byte offset of a member of a structure; `None` if there is no such member, or it is a bit
     /// field.
     pub fn member_offset(&self, structure: &str, member: &str) -> Option<u32> {
-        let found = self.types().find(|found| {
-            found.kind == KIND_STRUCT && self.is_named(found.name, structure)
-        })?;
+        let found = self
+            .types()
+            .find(|found| found.kind == KIND_STRUCT && self.is_named(found.name, structure))?;
         self.member(&found, member)
     }
 
@@ -150,16 +150,34 @@ mod tests {
     fn sample() -> Vec<u8> {
         let strings = b"\0a\0x\0task\0state\0pid\0int\0";
         let types: Vec<u32> = vec![
-            21, 1 << 24, 4, 32, // int
-            1, KIND_STRUCT << 24 | 1, 4, 3, 1, 0, // struct a
-            5, 1 << 31 | KIND_STRUCT << 24 | 2, 8, 10, 1, 3 << 24, 16, 1, 32, // struct task
+            21,
+            1 << 24,
+            4,
+            32, // int
+            1,
+            KIND_STRUCT << 24 | 1,
+            4,
+            3,
+            1,
+            0, // struct a
+            5,
+            1 << 31 | KIND_STRUCT << 24 | 2,
+            8,
+            10,
+            1,
+            3 << 24,
+            16,
+            1,
+            32, // struct task
         ];
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         let length = (types.len() * 4) as u32;
         for value in [24, 0, length, length, strings.len() as u32] {
             bytes.extend(u32::to_le_bytes(value));
         }
-        types.iter().for_each(|value| bytes.extend(value.to_le_bytes()));
+        types
+            .iter()
+            .for_each(|value| bytes.extend(value.to_le_bytes()));
         bytes.extend(strings);
         bytes
     }

@@ -14,6 +14,8 @@ const NEEDED: [(&str, u32); 4] = [
     ("CAP_DAC_READ_SEARCH", 2),
 ];
 const SYS_ADMIN: u32 = 21;
+/// CAP_PERFMON, the first of those that were split off from it.
+const FIRST_SPLIT_OFF: u32 = 38;
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 
 /// Whether this process may trace at all.
@@ -46,10 +48,11 @@ fn effective_capabilities() -> u64 {
 
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |number: u32| effective & (1 << number) != 0;
+    // Before 5.8 CAP_SYS_ADMIN was all of the newer ones, and it still implies them.
+    let implied = |number: u32| number >= FIRST_SPLIT_OFF && has(SYS_ADMIN);
     NEEDED
         .iter()
-        // Before 5.8 CAP_SYS_ADMIN was all of the first two, and it still implies them.
-        .filter(|(_, number)| !has(*number) && !(*number >= 38 && has(SYS_ADMIN)))
+        .filter(|(_, number)| !has(*number) && !implied(*number))
         .map(|(name, _)| *name)
         .collect()
 }

@@ -67,11 +67,7 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .btf(None)
         .override_global("TASK_PID_OFFSET", &facts.task_pid_offset, true)
         .override_global("TASK_STATE_OFFSET", &facts.task_state_offset, true)
-        .override_global(
-            "TASK_EXIT_CODE_OFFSET",
-            &facts.task_exit_code_offset,
-            true,
-        )
+        .override_global("TASK_EXIT_CODE_OFFSET", &facts.task_exit_code_offset, true)
         .map_max_entries("THREADS", limits.threads)
         .map_max_entries("TOTALS", limits.threads.saturating_mul(2))
         .map_max_entries("RECORDS", limits.ring_bytes)

@@ -36,11 +36,7 @@ impl Tracefs {
     }
 
     /// Checks that the fields of a tracepoint lie where the programs read them.
-    pub fn check(
-        &self,
-        name: &'static str,
-        fields: &[(&str, usize)],
-    ) -> Result<(), ProbeError> {
+    pub fn check(&self, name: &'static str, fields: &[(&str, usize)]) -> Result<(), ProbeError> {
         let wrong = |reason: String| ProbeError::Tracepoint { name, reason };
         let path = self.root.join("events").join(name).join("format");
         let format = std::fs::read_to_string(&path)

@@ -232,7 +232,11 @@ impl Watched {
     /// Its waits so far: count, sum and time contended.
     pub fn so_far(&self) -> (u64, u64, u64) {
         let recorded = self.analysis.recorded();
-        (recorded.count, recorded.sum_ns, self.analysis.contended_ns())
+        (
+            recorded.count,
+            recorded.sum_ns,
+            self.analysis.contended_ns(),
+        )
     }
 
     /// Threads that live.
