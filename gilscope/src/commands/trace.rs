@@ -3,7 +3,7 @@
 use super::{failure, launch, launch::Launched, report};
 use crate::{
     interpreter::Interpreter,
-    model::Progress,
+    model::{Progress, WaitSource},
     output::progress,
     probe::{self, Limits},
     target::Process,
@@ -40,6 +40,8 @@ pub enum Source {
     Auto,
     /// The futex tracepoints
     Futex,
+    /// Uprobes on the C library's condition variables: every wait costs the target several traps
+    Uprobe,
 }
 
 /// What is traced.
@@ -135,6 +137,10 @@ fn session_options(options: &Options, follow_children: bool) -> watch::Options {
         limits: Limits::default(),
         max_threads: options.max_threads,
         follow_children,
+        source: match options.source {
+            Source::Auto | Source::Futex => WaitSource::Futex,
+            Source::Uprobe => WaitSource::Uprobe,
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::{Interpreter, Libc},
-    model::{ExitStatus, Loss, Progress, Report, SCHEMA, SCHEMA_VERSION},
+    model::{ExitStatus, Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, WaitSource},
     probe::{Limits, Probe},
     target,
 };
@@ -26,6 +26,8 @@ pub struct Options {
     pub max_threads: usize,
     /// Processes that a target forks are followed too.
     pub follow_children: bool,
+    /// What the waits are measured by.
+    pub source: WaitSource,
 }
 
 /// A run under way.
@@ -104,9 +106,8 @@ impl Session {
             &mut self.probe,
             process,
             interpreter,
-            self.options.follow_children,
+            &self.options,
             self.origin_ns,
-            self.options.max_threads,
         )?;
         self.processes.insert(pid, watched);
         Ok(())
@@ -236,8 +237,11 @@ impl Session {
 
     /// Detaches and reports.
     pub fn finish(mut self) -> Report {
-        self.probe.stop();
+        if let Err(error) = self.probe.stop() {
+            log::warn!("{error}");
+        }
         let end_ns = now_ns();
+        self.probe.detach();
         self.poll();
         for thread in self.probe.threads() {
             self.last_of(thread, end_ns);
