@@ -4,7 +4,7 @@ use super::{Options, WatchError, begin, clock::now_ns, host::tick_source};
 use crate::{
     analyse,
     collect::{EndedThread, gil_totals, thread_totals},
-    interpreter::{Interpreter, InterpreterError},
+    interpreter::Interpreter,
     model::{
         Event, ExitStatus, FoundBy, Gil, GilInfo, Interval, IntervalKind, ProcessEnd,
         ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
@@ -17,6 +17,9 @@ use gilscope_common::{
     wait::{Finished, kind},
 };
 use std::collections::HashMap;
+
+/// How long a program may take to become a CPython; after that it is looked at less often.
+const STARTING_NS: u64 = 2_000_000_000;
 
 /// A process that is followed.
 pub struct Watched {
@@ -35,6 +38,8 @@ pub struct Watched {
     /// The threads that were there at the beginning, as they were.
     at_start: HashMap<u32, Stat>,
     ended: Option<(u64, ExitStatus)>,
+    /// When its present program began, where gilscope was there.
+    program_began_ns: u64,
 }
 
 impl Watched {
@@ -60,6 +65,7 @@ impl Watched {
             from_ns,
             at_start: HashMap::new(),
             ended: None,
+            program_began_ns: from_ns,
         };
         watched.find_gils(probe)?;
         let namespace = watched.process.pid_namespace;
@@ -123,8 +129,10 @@ impl Watched {
             if gil.enabled {
                 probe.watch(self.process.pid, id, &gil, self.source)?;
             }
-            self.gil_infos
-                .push(gil_info(id, &gil, &python, self.source));
+            self.gil_infos.push(GilInfo {
+                measured_from_ns: now_ns().saturating_sub(self.origin_ns),
+                ..gil_info(id, &gil, &python, self.source)
+            });
             self.gils.push(gil);
         }
         Ok(self.gils.len() - before)
@@ -145,6 +153,7 @@ impl Watched {
         }
         self.first_live_gil = self.gils.len();
         self.interpreter = None;
+        self.program_began_ns = now_ns();
         self.hooks = None;
         if let Ok(process) = target::Process::open(self.process.pid) {
             self.process = process;
@@ -154,6 +163,12 @@ impl Watched {
     /// Whether its interpreter is not known (yet).
     pub fn lacks_interpreter(&self) -> bool {
         self.interpreter.is_none() && self.ended.is_none()
+    }
+
+    /// Whether it may be a CPython that is just starting, and should be looked at often: its GIL is
+    /// to be found before it has a second thread that could wait.
+    pub fn is_starting(&self) -> bool {
+        self.lacks_interpreter() && now_ns().saturating_sub(self.program_began_ns) < STARTING_NS
     }
 
     /// Looks for the interpreter of a process that has just started, or replaced its program.
@@ -314,16 +329,6 @@ impl Watched {
     }
 }
 
-/// Whether looking again may find the interpreter: it is starting.
-pub fn may_come(error: &WatchError) -> bool {
-    matches!(
-        error,
-        WatchError::Interpreter(
-            InterpreterError::NotInitialised { .. } | InterpreterError::NotPython { .. }
-        )
-    )
-}
-
 fn interval(thread: &Thread, finished: &Finished) -> Interval {
     Interval {
         pid: thread.tgid,
@@ -355,5 +360,6 @@ fn gil_info(id: u32, gil: &Gil, python: &Python, source: WaitSource) -> GilInfo 
         enabled: gil.enabled,
         found_by: python.found_by,
         source,
+        measured_from_ns: 0,
     }
 }

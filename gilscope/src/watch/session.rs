@@ -1,12 +1,7 @@
 //! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
 //! that they are about, and makes the report.
 
-use super::{
-    WatchError,
-    clock::now_ns,
-    host::host,
-    process::{Watched, may_come},
-};
+use super::{WatchError, clock::now_ns, host::host, process::Watched};
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::{Interpreter, Libc},
@@ -184,7 +179,9 @@ impl Session {
             }
             match process.find_interpreter(&mut self.probe) {
                 Ok(()) => log::debug!("found the interpreter of process {pid}"),
-                Err(error) if may_come(&error) => log::trace!("process {pid}: {error}"),
+                Err(WatchError::Interpreter(error)) if error.may_be_too_early() => {
+                    log::trace!("process {pid}: {error}");
+                }
                 Err(error) => log::debug!("process {pid}: {error}"),
             }
         }
@@ -225,6 +222,12 @@ impl Session {
     /// Whether there is nobody left to follow.
     pub fn is_over(&self) -> bool {
         self.processes.values().all(Watched::has_ended)
+    }
+
+    /// Whether a process may just be becoming a CPython: [`Session::poll`] should be called every
+    /// millisecond or two.
+    pub fn is_starting(&self) -> bool {
+        self.processes.values().any(Watched::is_starting)
     }
 
     /// Becomes readable when the kernel has much to tell.
