@@ -1,2 +1,41 @@
-//! Tasks.
-fn main() {}
+//! Everything about gilscope that is not plain cargo: the list of verbs, each in a file of its name.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod apt;
+mod assets;
+mod demo;
+mod ebpf;
+mod overhead;
+mod process;
+mod root;
+mod test;
+mod workspace;
+
+/// Tasks of the gilscope workspace: `cargo xtask VERB`.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Ebpf(ebpf::Args),
+    Assets(assets::Args),
+    Demo(demo::Args),
+    Test(test::Args),
+    Overhead(overhead::Args),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().verb {
+        Verb::Ebpf(args) => ebpf::run(&args),
+        Verb::Assets(args) => assets::run(&args),
+        Verb::Demo(args) => demo::run(&args),
+        Verb::Test(args) => test::run(&args),
+        Verb::Overhead(args) => overhead::run(&args),
+    }
+}
