@@ -31,6 +31,7 @@ enum Verb {
 }
 
 fn main() -> Result<()> {
+    ebpf::become_rustc_if_called_so()?;
     match Cli::parse().verb {
         Verb::Ebpf(args) => ebpf::run(&args),
         Verb::Assets(args) => assets::run(&args),

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{
     package::{self, Package},
+    rustc,
     toolchain::Tools,
 };
 use crate::process;
@@ -30,11 +31,10 @@ const FOREIGN: [&str; 6] = [
     "CARGO_INCREMENTAL",
 ];
 
-/// Builds the package's object in `target/ebpf` and returns its bytes.
-pub fn object(root: &Path, package: &Package, tools: &Tools) -> Result<Vec<u8>> {
+/// Builds the package's object, with `target` as cargo's target folder, and returns its bytes.
+pub fn object(root: &Path, package: &Package, tools: &Tools, target: &Path) -> Result<Vec<u8>> {
     let folder = root.join(package.folder);
     let binary = package::binary(&folder)?;
-    let target = crate::workspace::target().join("ebpf");
     let mut cargo = process::cargo();
     without_foreign(&mut cargo).current_dir(&folder);
     cargo.args([
@@ -47,15 +47,28 @@ pub fn object(root: &Path, package: &Package, tools: &Tools) -> Result<Vec<u8>> 
         "--bin",
         &binary,
     ]);
-    cargo.arg("--target-dir").arg(&target);
+    cargo.arg("--target-dir").arg(target);
     cargo
         .env("RUSTC", &tools.rustc)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", tools.path()?);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", encoded_flags(root, tools)?);
+    rustc::stand_in(&mut cargo, root)?;
     process::run(&mut cargo)?;
-    let path = target.join(TARGET).join("release").join(binary);
-    fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+    stripped(&target.join(TARGET).join("release").join(binary), tools)
+}
+
+/// The object without DWARF: it is not loaded, is most of the file, and names the folder that cargo built in. BTF stays.
+fn stripped(path: &Path, tools: &Tools) -> Result<Vec<u8>> {
+    let stripped = path.with_extension("stripped");
+    process::output(
+        Command::new(&tools.strip)
+            .arg("--strip-debug")
+            .arg("-o")
+            .arg(&stripped)
+            .arg(path),
+    )?;
+    fs::read(&stripped).with_context(|| format!("cannot read {}", stripped.display()))
 }
 
 /// Takes from `cargo` what the environment would add to a build.

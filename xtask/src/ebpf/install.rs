@@ -21,11 +21,13 @@ const LINKER_LIBRARIES: [&str; 3] = ["libzstd-dev", "zlib1g-dev", "libxml2-dev"]
 pub fn tools() -> Result<Tools> {
     let (compiler, llvm) = pair()?;
     let (linker, version) = linker(&llvm)?;
+    let bin = PathBuf::from(process::output(Command::new(&llvm.config).arg("--bindir"))?);
     let versions = toolchain::versions(&compiler, &llvm, &version)?;
     Ok(Tools {
         rustc: compiler.rustc,
         sysroot: compiler.sysroot,
         linker,
+        strip: bin.join("llvm-strip"),
         versions,
     })
 }

@@ -11,10 +11,12 @@ mod build;
 mod install;
 mod package;
 mod record;
+mod rustc;
 mod toolchain;
 
 use package::Package;
 use record::Record;
+pub use rustc::become_rustc_if_called_so;
 use toolchain::Tools;
 
 /// Builds the eBPF objects that are committed to the repository, installing the toolchain for it when it is not there.
@@ -36,24 +38,28 @@ pub fn run(args: &Args) -> Result<()> {
     let root = crate::workspace::root();
     let tools = install::tools()?;
     eprintln!("toolchain: {}", tools.versions);
+    // Kept between builds; a check starts from nothing, as a cache could hide what has changed.
+    let kept = crate::workspace::target().join("ebpf");
+    fs::create_dir_all(&kept)?;
+    let fresh = tempfile::tempdir_in(&kept)?;
     let wanted = |package: &&Package| {
         args.package
             .as_ref()
             .is_none_or(|name| *name == package.name)
     };
     for package in package::PACKAGES.iter().filter(wanted) {
-        if args.check {
-            check(&root, package, &tools)
+        let done = if args.check {
+            check(&root, package, &tools, fresh.path())
         } else {
-            write(&root, package, &tools)
-        }
-        .with_context(|| format!("the eBPF crate {}", package.name))?;
+            write(&root, package, &tools, &kept)
+        };
+        done.with_context(|| format!("the eBPF crate {}", package.name))?;
     }
     Ok(())
 }
 
-fn write(root: &Path, package: &Package, tools: &Tools) -> Result<()> {
-    let object = build::object(root, package, tools)?;
+fn write(root: &Path, package: &Package, tools: &Tools, target: &Path) -> Result<()> {
+    let object = build::object(root, package, tools, target)?;
     let record = Record::of(root, package, tools.versions.clone(), &object)?;
     let path = root.join(package.object);
     if let Some(folder) = path.parent() {
@@ -70,15 +76,11 @@ fn write(root: &Path, package: &Package, tools: &Tools) -> Result<()> {
     Ok(())
 }
 
-fn check(root: &Path, package: &Package, tools: &Tools) -> Result<()> {
+fn check(root: &Path, package: &Package, tools: &Tools, target: &Path) -> Result<()> {
     let committed = Record::read(root, package)?;
     committed.demand_fresh(root, package)?;
-    let built = Record::of(
-        root,
-        package,
-        tools.versions.clone(),
-        &build::object(root, package, tools)?,
-    )?;
+    let object = build::object(root, package, tools, target)?;
+    let built = Record::of(root, package, tools.versions.clone(), &object)?;
     if committed.toolchain != built.toolchain {
         eprintln!(
             "{}: fresh; built, bytes not compared: it was made by {}",

@@ -24,6 +24,8 @@ pub struct Tools {
     pub sysroot: PathBuf,
     /// The folder of `bpf-linker`.
     pub linker: PathBuf,
+    /// `llvm-strip`.
+    pub strip: PathBuf,
     /// For the record.
     pub versions: Versions,
 }
