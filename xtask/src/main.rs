@@ -1,5 +1,9 @@
 //! Everything about gilscope that is not plain cargo: the list of verbs, each in a file of its name.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test fails by panicking"))]
+
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
@@ -30,7 +34,17 @@ enum Verb {
     Overhead(overhead::Args),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     ebpf::become_rustc_if_called_so()?;
     match Cli::parse().verb {
         Verb::Ebpf(args) => ebpf::run(&args),

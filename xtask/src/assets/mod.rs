@@ -7,8 +7,11 @@ use anyhow::{Context as _, Result, bail};
 mod archive;
 mod debian;
 mod list;
+mod py_spy;
 mod pyenv;
 mod store;
+
+pub use py_spy::{executable as py_spy, make as make_py_spy};
 
 /// Makes the interpreters that the tests trace, in ${GILSCOPE_ASSETS:-${XDG_CACHE_HOME:-~/.cache}/gilscope}.
 ///
@@ -69,6 +72,11 @@ pub fn make(names: &[String]) -> Result<()> {
         bail!("not made: {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// pyenv's newest interpreter.
+pub fn newest_pyenv() -> Option<PathBuf> {
+    Some(pyenv::interpreters().pop()?.python)
 }
 
 /// The folder that holds them all.

@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-/// What `.complete` says of an asset, whose presence makes it one. Relative paths are relative to the asset's folder.
+const COMPLETE: &str = ".complete";
+
+/// What `.complete` says of an interpreter. Relative paths are relative to the asset's folder.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub struct Complete {
     /// The interpreter.
@@ -20,11 +22,15 @@ pub struct Complete {
     pub debug_file: Option<String>,
 }
 
-/// Makes the asset `name` by `build`, unless it is there.
-pub fn make(home: &Path, name: &str, build: impl FnOnce(&Path) -> Result<Complete>) -> Result<()> {
+/// Makes the asset `name` by `build`, which returns what `.complete` is to say, unless it is there.
+pub fn make<T: Serialize>(
+    home: &Path,
+    name: &str,
+    build: impl FnOnce(&Path) -> Result<T>,
+) -> Result<()> {
     fs::create_dir_all(home).with_context(|| format!("cannot make {}", home.display()))?;
     let _lock = lock(&home.join(format!(".{name}.lock")))?;
-    if read(home, name).is_some() {
+    if home.join(name).join(COMPLETE).is_file() {
         return Ok(());
     }
     eprintln!("making the asset {name}");
@@ -39,7 +45,7 @@ pub fn make(home: &Path, name: &str, build: impl FnOnce(&Path) -> Result<Complet
     fs::create_dir(&aside)?;
     let built = build(&aside).and_then(|complete| {
         Ok(fs::write(
-            aside.join(".complete"),
+            aside.join(COMPLETE),
             serde_json::to_string(&complete)?,
         )?)
     });
@@ -52,7 +58,7 @@ pub fn make(home: &Path, name: &str, build: impl FnOnce(&Path) -> Result<Complet
 
 /// What is known of the asset `name`, if it is there.
 pub fn read(home: &Path, name: &str) -> Option<Complete> {
-    serde_json::from_slice(&fs::read(home.join(name).join(".complete")).ok()?).ok()
+    serde_json::from_slice(&fs::read(home.join(name).join(COMPLETE)).ok()?).ok()
 }
 
 /// Waits for another maker of the same asset.
@@ -86,13 +92,16 @@ mod tests {
         .unwrap();
         assert_eq!(read(home.path(), "a"), Some(complete()));
         assert!(home.path().join("a/file").is_file());
-        make(home.path(), "a", |_| bail!("made twice")).unwrap();
+        make(home.path(), "a", |_| -> Result<Complete> {
+            bail!("made twice")
+        })
+        .unwrap();
     }
 
     #[test]
     fn a_failure_leaves_nothing_and_remains_are_replaced() {
         let home = tempfile::tempdir().unwrap();
-        make(home.path(), "a", |_| bail!("no")).unwrap_err();
+        make(home.path(), "a", |_| -> Result<Complete> { bail!("no") }).unwrap_err();
         assert!(!home.path().join("a").exists() && !home.path().join(".a.making").exists());
         fs::create_dir(home.path().join("a")).unwrap();
         fs::create_dir(home.path().join(".a.making")).unwrap();
