@@ -15,11 +15,10 @@ pub use py_spy::{executable as py_spy, make as make_py_spy};
 
 /// Makes the interpreters that the tests trace, in ${GILSCOPE_ASSETS:-${XDG_CACHE_HOME:-~/.cache}/gilscope}.
 ///
-/// debian-X.Y: Debian's own interpreter with its libraries in a folder to chroot into, and its separate debug file, downloaded by
-/// apt from this machine's mirror (apt's own state stays untouched). stripped-X.Y.Z: pyenv's interpreter with a stripped copy of its
-/// libpython. What is there already is left alone; remove its folder to have it made again.
+/// debian-X.Y is Debian's own interpreter with its libraries in a folder to chroot into, and its separate debug file, downloaded by apt
+/// from this machine's mirror; apt's own state stays untouched. stripped-X.Y.Z is pyenv's interpreter with a stripped copy of its
+/// libpython. What is there already is left alone: remove its folder to have it made again.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// Make nothing, print one JSON line for each asset: name, python (as seen from root), root (to chroot into, or null), version,
     /// debug_file (with its symbols, or null when python has them itself), stripped, absent (why it is not here, or null)

@@ -1,11 +1,12 @@
 //! `cargo xtask overhead`: what tracing costs the traced.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use crate::{assets, process, root, workspace};
 
+mod futex;
 mod table;
 mod target;
 mod tool;
@@ -71,6 +72,13 @@ pub fn run(args: &Args) -> Result<()> {
             Err(error) => table.add_absent(tool.title(), &format!("{error:#}")),
         }
     }
+    let calls = workloads
+        .iter()
+        .map(|name| futex_calls(args, &python, name));
+    match calls.collect() {
+        Ok(calls) => table.add_futex_calls(calls),
+        Err(error) => table.add_absent("the target's futex calls", &format!("{error:#}")),
+    }
     println!(
         "{}, {} pairs of {} s a workload\n\n{table}",
         python.display(),
@@ -84,8 +92,14 @@ fn chosen<T: PartialEq>(wanted: &[T], one: &T) -> bool {
     wanted.is_empty() || wanted.contains(one)
 }
 
+fn futex_calls(args: &Args, python: &Path, name: &str) -> Result<f64> {
+    eprintln!("{name}: futex calls");
+    let target = Target::start(python, &workspace::workload(name), args.seconds)?;
+    futex::calls_per_second(target)
+}
+
 /// All pairs of one workload and one tool.
-fn cell(args: &Args, python: &std::path::Path, name: &str, tool: Tool) -> Result<Cell> {
+fn cell(args: &Args, python: &Path, name: &str, tool: Tool) -> Result<Cell> {
     let script = workspace::workload(name);
     let mut cell = Cell::default();
     for round in 1..=args.rounds {

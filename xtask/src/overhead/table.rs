@@ -50,6 +50,7 @@ fn median(values: &[f64]) -> Option<f64> {
 pub struct Table {
     workloads: Vec<String>,
     rows: Vec<(&'static str, Vec<Cell>)>,
+    futex_calls: Vec<f64>,
     absent: Vec<(&'static str, String)>,
 }
 
@@ -59,6 +60,7 @@ impl Table {
         Self {
             workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
             rows: Vec::new(),
+            futex_calls: Vec::new(),
             absent: Vec::new(),
         }
     }
@@ -66,6 +68,11 @@ impl Table {
     /// Adds a tool's row.
     pub fn add(&mut self, tool: &'static str, cells: Vec<Cell>) {
         self.rows.push((tool, cells));
+    }
+
+    /// Adds the futex calls in a second of each workload.
+    pub fn add_futex_calls(&mut self, calls: Vec<f64>) {
+        self.futex_calls = calls;
     }
 
     /// Notes a tool that could not be measured.
@@ -107,6 +114,18 @@ impl fmt::Display for Table {
                 cells.iter().map(|cell| cell.memory).max().unwrap_or(0) as f64 / f64::from(1 << 20);
             writeln!(f, "| {tool} | {} | {memory:.1} MiB |", cpu.join(" | "))?;
         }
+        if !self.futex_calls.is_empty() {
+            let calls: Vec<_> = self
+                .futex_calls
+                .iter()
+                .map(|calls| format!("{calls:.0}"))
+                .collect();
+            writeln!(
+                f,
+                "| (the target's futex calls in a second) | {} | |",
+                calls.join(" | ")
+            )?;
+        }
         for (tool, why) in &self.absent {
             writeln!(f, "\nNot measured: {tool}: {why}")?;
         }
@@ -140,6 +159,7 @@ mod tests {
             );
         }
         table.add("one", vec![cell, Cell::default()]);
+        table.add_futex_calls(vec![12.3, 250_000.0]);
         table.add_absent("other", "not here: pip install other");
         let expected = "\
 | speed of the traced, to untraced: median (lowest–highest) | spin | pipe |
@@ -149,6 +169,7 @@ mod tests {
 | the tracer's own share of a core: median | spin | pipe | peak memory |
 |---|---:|---:|---:|
 | one | 1.0 % | – | 10.0 MiB |
+| (the target's futex calls in a second) | 12 | 250000 | |
 
 Not measured: other: not here: pip install other
 ";

@@ -31,6 +31,7 @@ pub struct Run {
 /// Ended when dropped.
 pub struct Tracer {
     child: Child,
+    lines: Receiver<String>,
 }
 
 impl Tracer {
@@ -44,12 +45,18 @@ impl Tracer {
         let child = command
             .spawn()
             .with_context(|| format!("cannot run {shown}"))?;
-        let mut tracer = Self { child };
         let (sender, lines) = mpsc::channel();
+        let mut tracer = Self { child, lines };
         forward(tracer.child.stdout.take(), sender.clone());
         forward(tracer.child.stderr.take(), sender);
-        wait_for(&lines, ready).with_context(|| format!("`{shown}` does not trace"))?;
+        wait_for(&tracer.lines, ready).with_context(|| format!("`{shown}` does not trace"))?;
         Ok(tracer)
+    }
+
+    /// The next line that it prints from now on and that has this in it.
+    pub fn next_line(&self, word: &str) -> Result<String> {
+        self.lines.try_iter().for_each(drop);
+        wait_for(&self.lines, word)
     }
 
     /// Lets the target work to its end.
@@ -106,12 +113,12 @@ fn forward(stream: Option<impl Read + Send + 'static>, lines: Sender<String>) {
     });
 }
 
-fn wait_for(lines: &Receiver<String>, ready: &str) -> Result<()> {
+fn wait_for(lines: &Receiver<String>, ready: &str) -> Result<String> {
     let deadline = Instant::now() + ATTACH;
     let mut said = Vec::new();
     while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         if line.contains(ready) {
-            return Ok(());
+            return Ok(line);
         }
         said.push(line);
     }
