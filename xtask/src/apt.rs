@@ -42,8 +42,19 @@ fn candidate_in(policy: &str) -> Option<String> {
     (line != "(none)").then(|| line.to_owned())
 }
 
-/// Refreshes apt's lists.
-pub fn update() -> Result<()> {
+/// What `find` finds among the packages that apt knows; if nothing, looks again with fresh lists.
+pub fn find<T>(find: impl Fn() -> Option<T>) -> Result<Option<T>> {
+    if !is_here() {
+        return Ok(None);
+    }
+    if let Some(found) = find() {
+        return Ok(Some(found));
+    }
+    update()?;
+    Ok(find())
+}
+
+fn update() -> Result<()> {
     process::run(root::command("apt-get").args(["-q", "update"]))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{
     build,
@@ -33,66 +33,53 @@ pub fn tools() -> Result<Tools> {
 }
 
 fn pair() -> Result<(Compiler, Llvm)> {
-    if let Some(pair) = toolchain::choose(&toolchain::compilers(), &toolchain::llvms()) {
-        return Ok(pair);
+    let here = || toolchain::choose(&toolchain::compilers(), &toolchain::llvms());
+    // An LLVM for a compiler that is here already, else a compiler and an LLVM for that.
+    for install in [install_llvm, install_compiler, install_llvm] {
+        if let Some(pair) = here() {
+            return Ok(pair);
+        }
+        install().with_context(by_hand)?;
     }
-    if toolchain::compilers().is_empty() {
-        install_compiler()?;
-    }
-    if toolchain::choose(&toolchain::compilers(), &toolchain::llvms()).is_none() {
-        install_llvm(&toolchain::compilers())?;
-    }
-    toolchain::choose(&toolchain::compilers(), &toolchain::llvms()).with_context(by_hand)
+    here().with_context(by_hand)
 }
 
 /// From Debian where its packages are new enough: a release, which does not change from day to day; else rustup's nightly.
 fn install_compiler() -> Result<()> {
-    let new_enough = |package| {
-        apt::candidate(package).and_then(|version| toolchain::major_minor(&version))
-            >= Some(OLDEST_RUSTC)
-    };
-    let debian = || {
-        DEBIAN_COMPILERS
-            .iter()
-            .find(|packages| new_enough(packages[0]))
-    };
-    if apt::is_here() {
-        if debian().is_none() {
-            apt::update()?;
-        }
-        if let Some(packages) = debian() {
-            return apt::install(packages).with_context(by_hand);
-        }
-    }
-    if process::which("rustup").is_none() {
-        bail!(by_hand());
+    let version = |package: &str| toolchain::major_minor(&apt::candidate(package)?);
+    let new_enough = |packages: &&[&str; 2]| version(packages[0]) >= Some(OLDEST_RUSTC);
+    if let Some(packages) = apt::find(|| DEBIAN_COMPILERS.iter().find(new_enough))? {
+        return apt::install(packages);
     }
     eprintln!("installing Rust's nightly toolchain with rust-src");
-    process::run(Command::new("rustup").args([
+    let nightly = [
         "toolchain",
         "install",
         "nightly",
         "--profile=minimal",
         "--component=rust-src",
-    ]))
-    .with_context(by_hand)
+    ];
+    process::run(Command::new("rustup").args(nightly))
 }
 
-/// The oldest LLVM that fits one of the compilers and that apt has.
-fn install_llvm(compilers: &[Compiler]) -> Result<()> {
-    let oldest = compilers
+/// The oldest LLVM that fits one of the compilers and that apt has, if there is one.
+fn install_llvm() -> Result<()> {
+    let Some(oldest) = toolchain::compilers()
         .iter()
         .map(|compiler| compiler.llvm)
         .min()
-        .with_context(by_hand)?;
-    let fitting = || LINKER_LLVMS.filter(|major| *major >= oldest);
-    let major = fitting()
-        .find(|major| apt::candidate(&format!("llvm-{major}-dev")).is_some())
-        .with_context(by_hand)?;
-    let (llvm, polly) = (format!("llvm-{major}-dev"), format!("libpolly-{major}-dev"));
-    let mut packages = vec![llvm.as_str(), polly.as_str()];
+    else {
+        return Ok(());
+    };
+    let headers = |major: u32| format!("llvm-{major}-dev");
+    let has = |major: &u32| *major >= oldest && apt::candidate(&headers(*major)).is_some();
+    let Some(major) = apt::find(|| LINKER_LLVMS.clone().find(has))? else {
+        return Ok(());
+    };
+    let (headers, polly) = (headers(major), format!("libpolly-{major}-dev"));
+    let mut packages = vec![headers.as_str(), polly.as_str()];
     packages.extend(LINKER_LIBRARIES);
-    apt::install(&packages).with_context(by_hand)
+    apt::install(&packages)
 }
 
 /// The folder of a bpf-linker made with `llvm`, built into `target/tools` the first time, and what it calls itself.
