@@ -14,7 +14,7 @@ use aya::{
 };
 use gilscope_common::{
     maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
-    wait::{Finished, word},
+    wait::{Finished, phase, word},
 };
 use std::{
     io,
@@ -225,6 +225,17 @@ impl Probe {
     /// # Errors
     /// [`ProbeError::Map`], for example when there are more threads than [`Limits::threads`].
     pub fn add_thread(&mut self, thread: &Thread) -> Result<bool, ProbeError> {
+        if thread.wait.phase == phase::ASLEEP {
+            // As the programs do when a thread goes to sleep.
+            let key = TotalsKey {
+                started_ns: thread.started_ns,
+                tid: thread.tid,
+                gil_id: thread.wait.gil_id,
+            };
+            self.totals
+                .insert(key, Totals::default(), NO_EXIST)
+                .map_err(|error| map_error("write", "TOTALS", &error))?;
+        }
         match self.threads.insert(thread.tid, thread, NO_EXIST) {
             Ok(()) => Ok(true),
             Err(MapError::SyscallError(error))

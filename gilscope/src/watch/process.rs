@@ -238,8 +238,7 @@ impl Watched {
     /// Takes the last figures of a thread that lives as tracing ends. The kernel must stand still.
     pub fn thread_lives_on(&mut self, probe: &mut Probe, mut thread: Thread, now_ns: u64) {
         // A wait whose last sleep is over is over, though nothing has proved it yet.
-        let finished = thread.wait.is_elsewhere();
-        if finished.kind != 0 {
+        if let Some(finished) = thread.wait.is_elsewhere() {
             probe.add_to_totals(&thread, &finished);
             if finished.cut_at_start == 0 {
                 self.interval(interval(&thread, &finished));
