@@ -106,8 +106,31 @@ impl Probe {
             .map_err(|error| map_error("write", "TARGETS", &error))
     }
 
-    /// No longer follows any process: the kernel's figures stand still from here on.
-    pub fn stop(&mut self) {
+    /// No longer follows any process, and takes what the kernel knows of all threads, each up to the
+    /// moment that stands beside it. Its figures stand still from here on.
+    ///
+    /// Detaching would not do: it takes the kernel some 100 ms, in which the programs that are still
+    /// attached see halves of things.
+    pub fn stop(&mut self, now_ns: impl Fn() -> u64) -> Vec<(Thread, u64)> {
+        let targets: Vec<u32> = self.targets.keys().filter_map(Result::ok).collect();
+        for pid in targets {
+            let _ = self.targets.remove(&pid);
+        }
+        let ids: Vec<u32> = self.threads.keys().filter_map(Result::ok).collect();
+        ids.iter()
+            .filter_map(|tid| self.take_thread(*tid, &now_ns))
+            .collect()
+    }
+
+    fn take_thread(&mut self, tid: u32, now_ns: impl Fn() -> u64) -> Option<(Thread, u64)> {
+        let thread = self.threads.get(&tid, 0).ok()?;
+        let at_ns = now_ns();
+        self.threads.remove(&tid).ok()?;
+        Some((thread, at_ns))
+    }
+
+    /// Detaches the programs, so that nothing of theirs is under way when this returns.
+    pub fn detach(&mut self) {
         for (program, _) in FUTEX_PROGRAMS {
             self.unload(program);
         }
@@ -178,20 +201,6 @@ impl Probe {
             }
             Err(error) => Err(map_error("write", "THREADS", &error)),
         }
-    }
-
-    /// What the kernel knows of all threads now.
-    pub fn threads(&self) -> Vec<Thread> {
-        self.threads
-            .iter()
-            .filter_map(Result::ok)
-            .map(|(_, thread)| thread)
-            .collect()
-    }
-
-    /// Forgets a thread.
-    pub fn remove_thread(&mut self, tid: u32) {
-        let _ = self.threads.remove(&tid);
     }
 
     /// What the kernel counted of one thread's waits for one GIL.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::{Interpreter, Libc},
-    model::{ExitStatus, Loss, Progress, Report, SCHEMA, SCHEMA_VERSION},
+    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION},
     probe::{Limits, Probe},
     target,
 };
@@ -236,11 +236,12 @@ impl Session {
 
     /// Detaches and reports.
     pub fn finish(mut self) -> Report {
-        self.probe.stop();
+        let threads = self.probe.stop(now_ns);
         let end_ns = now_ns();
+        self.probe.detach();
         self.poll();
-        for thread in self.probe.threads() {
-            self.last_of(thread, end_ns);
+        for (thread, at_ns) in threads {
+            self.last_of(thread, at_ns);
         }
         let counters = self.probe.counters().unwrap_or_default();
         let mut loss = Loss {
@@ -269,18 +270,18 @@ impl Session {
         }
     }
 
-    fn last_of(&mut self, thread: Thread, end_ns: u64) {
+    fn last_of(&mut self, thread: Thread, at_ns: u64) {
         let Some(process) = self.processes.get_mut(&thread.tgid) else {
             return;
         };
         if thread.ended_ns == 0 {
-            process.thread_lives_on(&mut self.probe, thread, end_ns);
+            process.thread_lives_on(&mut self.probe, thread, at_ns);
         } else {
             // Its record was lost, its figures were not.
             let ended = EndedThread {
                 thread,
                 os_name: None,
-                status: ExitStatus::Code(0),
+                status: None,
             };
             process.thread_ended(&mut self.probe, &ended);
         }
