@@ -214,6 +214,16 @@ fn a_forced_switch_is_apart() {
 }
 
 #[test]
+fn a_forced_switch_that_is_over_before_it_sleeps_is_one() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps(word::SWITCH_COND, true);
+    thread.wakes_up(700, EAGAIN);
+    thread.sleeps_on_cond(2_000, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::YIELD, 700), (kind::WAIT, 2_000)]);
+}
+
+#[test]
 fn the_mutex_belongs_to_the_wait_of_a_taker() {
     let mut thread = Thread::behind_another();
     thread.view.locked = 0;

@@ -243,9 +243,10 @@ impl Wait {
         self.end_ns = now_ns;
         self.cpu_ns = cpu_ns;
         self.switch_number = switch_number;
-        // Refused on the condition variable: the timed wait of a contended acquisition, whose
-        // signal came before it slept. Refused on a mutex: part of a wait, but alone none.
-        if result != EAGAIN || self.word == word::COND {
+        // Refused on a condition variable: the wait of a contended acquisition or of a forced
+        // switch, whose signal came before it slept. Refused on a mutex: part of a wait, but alone
+        // none.
+        if result != EAGAIN || matches!(self.word, word::COND | word::SWITCH_COND) {
             self.slept = 1;
         }
         if self.word == word::COND {

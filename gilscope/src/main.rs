@@ -1,11 +1,10 @@
 //! gilscope: shows who waits for CPython's GIL, in a live process.
 
-use clap::Parser;
 use gilscope::{cli::Cli, commands::trace};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_or_exit();
     env_logger::Builder::new()
         .filter_level(log::LevelFilter::Warn)
         // What the libraries say of themselves helps nobody who traces Python.

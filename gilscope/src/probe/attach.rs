@@ -247,20 +247,6 @@ impl Probe {
         }
     }
 
-    /// What the kernel knows of all threads now.
-    pub fn threads(&self) -> Vec<Thread> {
-        self.threads
-            .iter()
-            .filter_map(Result::ok)
-            .map(|(_, thread)| thread)
-            .collect()
-    }
-
-    /// Forgets a thread.
-    pub fn remove_thread(&mut self, tid: u32) {
-        let _ = self.threads.remove(&tid);
-    }
-
     /// What the kernel counted of one thread's waits for one GIL.
     pub fn totals(&self, key: &TotalsKey) -> Option<Totals> {
         self.totals.get(key, 0).ok()
