@@ -252,6 +252,12 @@ impl Probe {
         self.totals.get(key, 0).ok()
     }
 
+    /// What the kernel knows of all threads now.
+    pub fn threads(&self) -> Vec<Thread> {
+        let entries = self.threads.iter().filter_map(Result::ok);
+        entries.map(|(_, thread)| thread).collect()
+    }
+
     /// Counts an interval that the kernel has not: it is known to be over only now that the
     /// programs are detached.
     pub fn add_to_totals(&mut self, thread: &Thread, finished: &Finished) {
