@@ -6,6 +6,10 @@ use crate::{sched::Sched, wait::Finished, wait::Wait, wait::kind};
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Target {
+    /// Where the C library's `pthread_mutex_lock` begins in the target; 0 if that is not known.
+    pub mutex_lock: u64,
+    /// How many bytes it has.
+    pub mutex_lock_size: u64,
     /// Device of its PID namespace's file, as `bpf_get_ns_current_pid_tgid` wants it.
     pub pidns_dev: u64,
     /// Inode of its PID namespace's file.
@@ -171,7 +175,7 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 24);
+    assert!(size_of::<Target>() == 40);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 24);
     assert!(size_of::<Sched>() == 48);

@@ -44,6 +44,7 @@ impl Thread {
             gil_id: 0,
             word,
             bitset,
+            takes_back: false,
             now_ns: self.now_ns,
             cpu_ns: self.cpu_ns,
             view: self.view,
@@ -271,6 +272,25 @@ fn a_refused_sleep_counts_on_the_condition_variable_only() {
 }
 
 #[test]
+fn taking_the_mutex_back_proves_a_timed_wait_that_never_slept() {
+    let mut thread = Thread::behind_another();
+    let sleep = Sleep {
+        gil_id: 0,
+        word: word::MUTEX,
+        bitset: false,
+        takes_back: true,
+        now_ns: thread.now_ns,
+        cpu_ns: 0,
+        view: GilView::default(),
+    };
+    let finished = thread.wait.sleeps(&sleep);
+    thread.take(finished);
+    thread.wakes_up(900, EAGAIN);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 900)]);
+}
+
+#[test]
 fn a_release_without_a_wake_up_shows_by_the_time_it_ran_and_the_holders_that_changed() {
     let waits_after = |ran_ns: u64, switches: u64| {
         let mut thread = Thread::behind_another();
@@ -346,6 +366,7 @@ fn two_gils_are_two_waits() {
         gil_id: 1,
         word: word::COND,
         bitset: true,
+        takes_back: false,
         now_ns: thread.now_ns,
         cpu_ns: thread.cpu_ns,
         view: thread.view,

@@ -137,7 +137,7 @@ pub struct Wait {
     pub woken: u32,
     /// It was under way when tracing began.
     pub cut_at_start: u32,
-    /// It slept, or was refused on the condition variable: it is more than a refused mutex.
+    /// It slept, or entered a timed wait: it is more than a mutex that refused to sleep.
     pub slept: u32,
 }
 
@@ -150,6 +150,9 @@ pub struct Sleep {
     pub word: u32,
     /// A timed sleep on a signal word (`FUTEX_WAIT_BITSET`), not on the condvar's internal lock.
     pub bitset: bool,
+    /// A sleep on the mutex by which the condvar takes it back, not by which `take_gil` or
+    /// `drop_gil` takes it first: the thread has been in a timed wait that made no futex call.
+    pub takes_back: bool,
     /// When.
     pub now_ns: u64,
     /// The thread's processor time.
@@ -194,6 +197,7 @@ impl Wait {
         let purpose = match sleep.word {
             word::SWITCH_COND => kind::YIELD,
             word::COND if sleep.bitset => kind::WAIT,
+            word::MUTEX if sleep.takes_back => kind::WAIT,
             // In `drop_gil`, before the GIL is given up: whatever was open is over.
             word::MUTEX if holds && sleep.view.locked != 0 => 0,
             word::MUTEX if sleep.view.locked == 0 || self.tstate != 0 => kind::WAIT,
@@ -217,6 +221,9 @@ impl Wait {
         } else if self.woken != 0 && sleep.word == word::COND && sleep.bitset {
             self.futile_wakeups += 1;
             self.woken = 0;
+        }
+        if sleep.takes_back {
+            self.slept = 1;
         }
         self.phase = phase::ASLEEP;
         self.word = sleep.word;

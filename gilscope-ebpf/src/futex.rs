@@ -9,7 +9,7 @@ use gilscope_common::{
     wait::{phase, word},
 };
 
-use crate::{emit, filter, gil, maps::WORDS};
+use crate::{emit, filter, gil, maps::WORDS, stack};
 
 // Offsets in the tracepoints' context; user space checks them against the kernel's `format` files.
 const UADDR_OFFSET: usize = 16;
@@ -61,7 +61,11 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
     }
     emit::gil_event();
     match op {
-        FUTEX_WAIT | FUTEX_WAIT_BITSET => gil::sleeps(thread, &info, op == FUTEX_WAIT_BITSET),
+        FUTEX_WAIT | FUTEX_WAIT_BITSET => {
+            let first_on_mutex = info.word == word::MUTEX && thread.wait.phase == phase::IDLE;
+            let takes_back = first_on_mutex && stack::outside_mutex_lock(target);
+            gil::sleeps(thread, &info, op == FUTEX_WAIT_BITSET, takes_back)
+        }
         FUTEX_WAKE | FUTEX_WAKE_BITSET => {
             let owns_mutex = info.word == word::COND && gil::owner(&info)? == own_tid(target, tid);
             gil::wakes_others(thread, &info, owns_mutex)

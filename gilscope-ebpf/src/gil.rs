@@ -11,12 +11,18 @@ use crate::{emit, filter};
 
 /// The thread goes to sleep on one of a GIL's words.
 #[inline(always)]
-pub fn sleeps(thread: &mut Thread, info: &WordInfo, bitset: bool) -> Option<()> {
+pub fn sleeps(
+    thread: &mut Thread,
+    info: &WordInfo,
+    bitset: bool,
+    takes_back: bool,
+) -> Option<()> {
     let now_ns = filter::now_ns();
     let sleep = Sleep {
         gil_id: info.gil_id,
         word: info.word,
         bitset,
+        takes_back,
         now_ns,
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
         view: view(info.view_address)?,

@@ -2,7 +2,8 @@
 //! machines of `gilscope_common`, which are tested in user space.
 //!
 //! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
-//! only way out and counts every drop, `gil` moves a thread's wait on; `futex`, `condvar`, `sched` and
+//! only way out and counts every drop, `gil` moves a thread's wait on,
+//! `stack` tells who made a call; `futex`, `condvar`, `sched` and
 //! `process` are the hooks.
 #![no_std]
 #![no_main]
@@ -15,6 +16,7 @@ mod gil;
 mod maps;
 mod process;
 mod sched;
+mod stack;
 
 /// The verifier rejects whatever could get here.
 #[panic_handler]

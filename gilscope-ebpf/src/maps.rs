@@ -55,6 +55,10 @@ static TASK_STATE_OFFSET: u32 = 0;
 #[unsafe(no_mangle)]
 static TASK_EXIT_CODE_OFFSET: u32 = 0;
 
+/// Not 0 where the kernel has `bpf_task_pt_regs` (5.15).
+#[unsafe(no_mangle)]
+static HAS_TASK_REGISTERS: u32 = 0;
+
 /// Reads a constant that user space may have overridden.
 #[inline(always)]
 fn constant(value: &'static u32) -> usize {
@@ -79,4 +83,10 @@ pub fn task_state_offset() -> usize {
 #[inline(always)]
 pub fn task_exit_code_offset() -> usize {
     constant(&TASK_EXIT_CODE_OFFSET)
+}
+
+/// Whether a task's registers can be had.
+#[inline(always)]
+pub fn has_task_registers() -> bool {
+    constant(&HAS_TASK_REGISTERS) != 0
 }

@@ -73,6 +73,14 @@ impl Btf {
         function.count.checked_sub(1)
     }
 
+    /// Whether anything has this name: an enumerator, say, which tells that the kernel knows a helper.
+    pub fn names(&self, name: &str) -> bool {
+        let strings = self.bytes.get(self.strings.clone()).unwrap_or_default();
+        strings
+            .split(|byte| *byte == 0)
+            .any(|string| string == name.as_bytes())
+    }
+
     /// Types are numbered from 1.
     fn by_id(&self, id: u32) -> Option<Type> {
         self.types().nth((id as usize).checked_sub(1)?)
@@ -199,6 +207,7 @@ mod tests {
         assert_eq!(btf.member_offset("task", "pid"), Some(4));
         assert_eq!(btf.member_offset("a", "x"), Some(0));
         assert_eq!(btf.member_offset("task", "state"), None);
+        assert!(btf.names("state") && !btf.names("stat"));
         assert_eq!(btf.member_offset("tas", "pid"), None);
         assert_eq!(btf.member_offset("task", "pi"), None);
     }

@@ -10,7 +10,7 @@ use crate::{
         ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
     },
     probe::{Hooks, Probe, hooks},
-    target::{self, process::Stat},
+    target::{self, elf::Symbol, process::Stat},
 };
 use gilscope_common::{
     maps::{Target, Thread, TotalsKey, source},
@@ -30,6 +30,7 @@ pub struct Watched {
     /// GILs before this one were those of a program that has been replaced.
     first_live_gil: usize,
     source: WaitSource,
+    follow_children: bool,
     /// What is probed in its C library, once it is.
     hooks: Option<Hooks>,
     analysis: analyse::Process,
@@ -61,6 +62,7 @@ impl Watched {
             gil_infos: Vec::new(),
             first_live_gil: 0,
             source: options.source,
+            follow_children: options.follow_children,
             hooks: None,
             origin_ns,
             from_ns,
@@ -69,20 +71,29 @@ impl Watched {
             program_began_ns: from_ns,
         };
         watched.find_gils(probe)?;
-        let namespace = watched.process.pid_namespace;
+        // The process before its threads: a futex call in between makes its thread known by itself.
+        watched.follow(probe)?;
+        watched.add_threads(probe)?;
+        Ok(watched)
+    }
+
+    /// Tells the kernel what it must know of the process.
+    fn follow(&self, probe: &mut Probe) -> Result<(), WatchError> {
+        let namespace = self.process.pid_namespace;
+        let mutex_lock = self.interpreter.as_ref().and(mutex_lock(&self.process));
         let target = Target {
+            mutex_lock: mutex_lock.map_or(0, |function| function.address),
+            mutex_lock_size: mutex_lock.map_or(0, |function| function.size),
             pidns_dev: namespace.dev,
             pidns_ino: namespace.ino,
-            follow_children: options.follow_children.into(),
-            source: match options.source {
+            follow_children: self.follow_children.into(),
+            source: match self.source {
                 WaitSource::Futex => source::FUTEX,
                 WaitSource::Uprobe => source::UPROBE,
             },
         };
-        // The process before its threads: a futex call in between makes its thread known by itself.
-        probe.follow(watched.process.pid, &target)?;
-        watched.add_threads(probe)?;
-        Ok(watched)
+        probe.follow(self.process.pid, &target)?;
+        Ok(())
     }
 
     fn add_threads(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
@@ -179,6 +190,7 @@ impl Watched {
         // It may not have made its GIL yet.
         interpreter.gils(self.process.memory())?;
         self.interpreter = Some(interpreter);
+        self.follow(probe)?;
         self.find_gils(probe)?;
         Ok(())
     }
@@ -327,6 +339,16 @@ impl Watched {
         };
         (report, findings.loss)
     }
+}
+
+/// The C library's function by which CPython locks a mutex. Before glibc 2.34 libc has a forwarder of
+/// this name, and the function is in libpthread.
+fn mutex_lock(process: &target::Process) -> Option<Symbol> {
+    let modules = target::module::modules(process).ok()?;
+    let defining = modules
+        .filter_map(Result::ok)
+        .filter_map(|module| module.symbol("pthread_mutex_lock"));
+    defining.max_by_key(|function| function.size)
 }
 
 fn interval(thread: &Thread, finished: &Finished) -> Interval {
