@@ -1,0 +1,171 @@
+//! The tools that are compared, and how each is attached.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{
+    target::{self, Target},
+    tracer::Tracer,
+};
+use crate::{assets, process, workspace};
+
+/// A tracer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tool {
+    /// gilscope by its futex tracepoints
+    Futex,
+    /// gilscope by its uprobes
+    Uprobe,
+    /// bpftrace: entry and return of take_gil and drop_gil
+    TakeGil,
+    /// bpftrace: entry and return of pthread_cond_timedwait
+    CondTimedwait,
+    /// py-spy record --gil
+    PySpy,
+}
+
+impl Tool {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 5] = [
+        Self::Futex,
+        Self::Uprobe,
+        Self::TakeGil,
+        Self::CondTimedwait,
+        Self::PySpy,
+    ];
+
+    /// Its name in the table.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Futex => "gilscope --source futex",
+            Self::Uprobe => "gilscope --source uprobe",
+            Self::TakeGil => "bpftrace, take_gil and drop_gil",
+            Self::CondTimedwait => "bpftrace, pthread_cond_timedwait",
+            Self::PySpy => "py-spy record --gil",
+        }
+    }
+
+    /// Gets what can be got; an error says what is missing and how to get it.
+    pub fn prepare(self, python: &Path) -> Result<()> {
+        match self {
+            Self::Futex | Self::Uprobe => {
+                process::run(process::cargo().args(["build", "--release", "--package", "gilscope"]))
+            }
+            Self::TakeGil | Self::CondTimedwait => {
+                ensure!(
+                    process::which("bpftrace").is_some(),
+                    "not here: apt-get install bpftrace"
+                );
+                Ok(())
+            }
+            Self::PySpy => assets::make_py_spy(python).context("not here: pip install py-spy"),
+        }
+    }
+
+    /// Attaches it to the target; it traces when this returns.
+    pub fn attach(self, target: &Target) -> Result<Tracer> {
+        let pid = target.pid().to_string();
+        match self {
+            Self::Futex | Self::Uprobe => {
+                let source = if self == Self::Futex {
+                    "futex"
+                } else {
+                    "uprobe"
+                };
+                Tracer::start(
+                    Command::new(workspace::gilscope())
+                        .args(["--quiet", "--source", source, "--pid", &pid]),
+                    "tracing process",
+                )
+            }
+            Self::TakeGil => bpftrace(&pid, &gil_probes(&target.interpreter()?)?),
+            Self::CondTimedwait => bpftrace(&pid, &[probe(&pthread(target)?, COND_TIMEDWAIT)]),
+            Self::PySpy => {
+                let mut py_spy = Command::new(assets::py_spy()?);
+                py_spy.args([
+                    "record",
+                    "--gil",
+                    "--format",
+                    "raw",
+                    "--output",
+                    "/dev/null",
+                    "--pid",
+                    &pid,
+                ]);
+                Tracer::start(&mut py_spy, "Sampling process")
+            }
+        }
+    }
+}
+
+/// The default version, which programs use: by its plain name bpftrace 0.17 attaches to `@GLIBC_2.2.5`, which nobody calls.
+const COND_TIMEDWAIT: &str = "pthread_cond_timedwait@@GLIBC_2.3.2";
+
+/// glibc before 2.34 has it in libpthread.
+fn pthread(target: &Target) -> Result<PathBuf> {
+    let separate = target.module("libpthread")?;
+    separate
+        .or(target.module("libc.so")?)
+        .or(target.module("libc-2")?)
+        .context("the target has no glibc")
+}
+
+fn gil_probes(interpreter: &Path) -> Result<Vec<String>> {
+    let mut probes = Vec::new();
+    for function in ["take_gil", "drop_gil"] {
+        let symbols = target::symbols(interpreter, function)?;
+        if symbols.is_empty() {
+            bail!(
+                "{} has no symbol {function}: choose an unstripped interpreter by --python",
+                interpreter.display()
+            );
+        }
+        probes.extend(symbols.iter().map(|symbol| probe(interpreter, symbol)));
+    }
+    Ok(probes)
+}
+
+/// What one writes to time a function: a histogram of its calls' lengths, per thread.
+fn probe(file: &Path, symbol: &str) -> String {
+    let at = format!("{}:\"{symbol}\"", file.display());
+    format!(
+        "uprobe:{at} {{ @start[tid] = nsecs; }} \
+         uretprobe:{at} /@start[tid]/ {{ @[tid] = hist(nsecs - @start[tid]); delete(@start[tid]); }} "
+    )
+}
+
+/// bpftrace attaches its probes in their order: when the last one fires, all are there.
+fn bpftrace(pid: &str, probes: &[String]) -> Result<Tracer> {
+    let program = format!(
+        "{} interval:ms:100 {{ printf(\"attached\\n\"); }}",
+        probes.concat()
+    );
+    Tracer::start(
+        Command::new("bpftrace").args(["-B", "line", "-p", pid, "-e", &program]),
+        "attached",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probe_times_a_call_and_quotes_its_symbol() {
+        let probe = probe(Path::new("/lib/libc.so.6"), COND_TIMEDWAIT);
+        assert!(
+            probe.starts_with("uprobe:/lib/libc.so.6:\"pthread_cond_timedwait@@GLIBC_2.3.2\" {"),
+            "{probe}"
+        );
+        assert!(
+            probe.contains(
+                "uretprobe:/lib/libc.so.6:\"pthread_cond_timedwait@@GLIBC_2.3.2\" /@start[tid]/"
+            ),
+            "{probe}"
+        );
+    }
+}
