@@ -12,8 +12,17 @@ pub struct Target {
     pub pidns_ino: u64,
     /// Not 0: processes that it forks become targets too.
     pub follow_children: u32,
-    /// Explicit padding.
-    pub padding: u32,
+    /// One of [`source`].
+    pub source: u32,
+}
+
+/// What the sleeps on a target's condition variables are measured by.
+pub mod source {
+    /// Futex calls on their words.
+    pub const FUTEX: u32 = 0;
+    /// Uprobes on the functions that wait and signal; `WORDS` then holds the addresses of the
+    /// condition variables themselves. The mutexes are futex words all the same.
+    pub const UPROBE: u32 = 1;
 }
 
 /// Key of `WORDS`: a futex word of one of a target's GILs.
@@ -166,8 +175,8 @@ const _: () = {
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 24);
     assert!(size_of::<Sched>() == 48);
-    assert!(size_of::<Wait>() == 88);
-    assert!(size_of::<Thread>() == 160);
+    assert!(size_of::<Wait>() == 96);
+    assert!(size_of::<Thread>() == 168);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<Counters>() == 32);

@@ -115,6 +115,8 @@ pub struct Wait {
     pub switch_number: u64,
     /// Where the fields of the GIL of the present sleep are read.
     pub view_address: u64,
+    /// Stack pointer at the entry of the waiting function, where that is what is measured.
+    pub stack_pointer: u64,
     /// The thread's state, once it is known from its own `drop_gil`.
     pub tstate: u64,
     /// The GIL's index in its process.
@@ -165,6 +167,7 @@ impl Wait {
             cpu_ns: 0,
             switch_number: 0,
             view_address,
+            stack_pointer: 0,
             tstate: 0,
             gil_id,
             phase: phase::ASLEEP,

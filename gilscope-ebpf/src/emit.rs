@@ -18,7 +18,9 @@ const WAKE_AT_BYTES: u64 = 512 << 10;
 #[inline(always)]
 fn counters() -> Option<&'static mut Counters> {
     // SAFETY: per-processor and without sleeping in between; a nested event may lose an increment.
-    COUNTERS.get_ptr_mut(0).map(|counters| unsafe { &mut *counters })
+    COUNTERS
+        .get_ptr_mut(0)
+        .map(|counters| unsafe { &mut *counters })
 }
 
 /// A thread or its totals did not fit their map.

@@ -25,19 +25,27 @@ pub fn current() -> (u32, u32) {
     ((both >> 32) as u32, both as u32)
 }
 
-/// The traced process of this id.
+/// The traced process of this id, while tracing goes on.
 #[inline(always)]
 pub fn target(tgid: u32) -> Option<Target> {
+    if maps::stopped() {
+        return None;
+    }
     // SAFETY: copied out at once; targets are removed only when tracing ends.
     unsafe { TARGETS.get(tgid) }.copied()
 }
 
-/// The traced thread of this id.
+/// The traced thread of this id, while tracing goes on.
 #[inline(always)]
 pub fn thread(tid: u32) -> Option<&'static mut Thread> {
+    if maps::stopped() {
+        return None;
+    }
     // SAFETY: an entry is written by its own thread, and by the scheduler's events about it, which
     // the run queue's lock puts in order. It lives until the thread's exit.
-    THREADS.get_ptr_mut(tid).map(|thread| unsafe { &mut *thread })
+    THREADS
+        .get_ptr_mut(tid)
+        .map(|thread| unsafe { &mut *thread })
 }
 
 /// The present thread, which is on the processor; made if it is not there yet.

@@ -3,13 +3,13 @@
 //! Kernels: 5.10+. Cost: one look-up for another process's call, three and one read of the target
 //! for a call on a GIL's word. Emits intervals.
 
-use aya_ebpf::{EbpfContext, helpers::bpf_probe_read_user, macros::tracepoint, programs::TracePointContext};
+use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use gilscope_common::{
-    maps::{Target, Thread, WordInfo, WordKey},
-    wait::{GilView, Sleep, phase, word},
+    maps::{Target, WordKey},
+    wait::{phase, word},
 };
 
-use crate::{emit, filter, maps::WORDS};
+use crate::{emit, filter, gil, maps::WORDS};
 
 // Offsets in the tracepoints' context; user space checks them against the kernel's `format` files.
 const UADDR_OFFSET: usize = 16;
@@ -55,69 +55,29 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
         emit::finished(thread, &finished, false);
         return None;
     };
+    // Inside a function that is measured as a whole, its own calls say nothing more.
+    if thread.wait.stack_pointer != 0 {
+        return None;
+    }
     emit::gil_event();
     match op {
-        FUTEX_WAIT | FUTEX_WAIT_BITSET => sleeps(thread, &info, op == FUTEX_WAIT_BITSET),
-        FUTEX_WAKE | FUTEX_WAKE_BITSET => wakes(thread, &info, target, tid),
+        FUTEX_WAIT | FUTEX_WAIT_BITSET => gil::sleeps(thread, &info, op == FUTEX_WAIT_BITSET),
+        FUTEX_WAKE | FUTEX_WAKE_BITSET => {
+            let owns_mutex = info.word == word::COND && gil::owner(&info)? == own_tid(target, tid);
+            gil::wakes_others(thread, &info, owns_mutex)
+        }
         _ => None,
     }
 }
 
+/// The thread's id as the target itself knows it.
 #[inline(always)]
-fn sleeps(thread: &mut Thread, info: &WordInfo, bitset: bool) -> Option<()> {
-    let now_ns = filter::now_ns();
-    let sleep = Sleep {
-        gil_id: info.gil_id,
-        word: info.word,
-        bitset,
-        now_ns,
-        cpu_ns: thread.sched.cpu_time_ns(now_ns),
-        view: view(info.view_address)?,
-    };
-    thread.wait.view_address = info.view_address;
-    emit::prepare_totals(thread, info.gil_id);
-    let finished = thread.wait.sleeps(&sleep);
-    emit::finished(thread, &finished, false);
-    Some(())
-}
-
-#[inline(always)]
-fn wakes(thread: &mut Thread, info: &WordInfo, target: &Target, tid: u32) -> Option<()> {
-    let owns_mutex = info.word == word::COND && owner(info)? == namespace_tid(target, tid);
-    let finished = thread
-        .wait
-        .wakes_others(info.word, owns_mutex, &view(info.view_address)?);
-    emit::finished(thread, &finished, false);
-    Some(())
-}
-
-#[inline(always)]
-fn namespace_tid(target: &Target, tid: u32) -> u32 {
+fn own_tid(target: &Target, tid: u32) -> u32 {
     if target.pidns_ino == 0 {
         tid
     } else {
         filter::namespace_tid(target)
     }
-}
-
-#[inline(always)]
-fn owner(info: &WordInfo) -> Option<u32> {
-    read(info.owner_address)
-}
-
-#[inline(always)]
-fn view(address: u64) -> Option<GilView> {
-    read(address)
-}
-
-#[inline(always)]
-fn read<T>(address: u64) -> Option<T> {
-    // SAFETY: a faulting read is answered by an error.
-    let value = unsafe { bpf_probe_read_user(address as *const T) };
-    if value.is_err() {
-        emit::read_failed();
-    }
-    value.ok()
 }
 
 /// A futex call ends.
@@ -126,12 +86,9 @@ pub fn futex_exit(ctx: TracePointContext) -> u32 {
     let (_, tid) = filter::current();
     if let Some(thread) = filter::thread(tid)
         && thread.wait.phase == phase::ASLEEP
+        && thread.wait.stack_pointer == 0
     {
-        let now_ns = filter::now_ns();
-        let cpu_ns = thread.sched.cpu_time_ns(now_ns);
-        let switch_number = view(thread.wait.view_address).map_or(0, |view| view.switch_number);
-        let result = field(&ctx, RESULT_OFFSET);
-        thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
+        gil::wakes_up(thread, field(&ctx, RESULT_OFFSET));
     }
     0
 }

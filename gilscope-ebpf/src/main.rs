@@ -2,13 +2,16 @@
 //! machines of `gilscope_common`, which are tested in user space.
 //!
 //! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
-//! only way out and counts every drop, `futex`, `sched` and `process` are the hooks.
+//! only way out and counts every drop, `gil` moves a thread's wait on; `futex`, `condvar`, `sched` and
+//! `process` are the hooks.
 #![no_std]
 #![no_main]
 
+mod condvar;
 mod emit;
 mod filter;
 mod futex;
+mod gil;
 mod maps;
 mod process;
 mod sched;

@@ -30,6 +30,18 @@ pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0)
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
 
+/// Not 0 once tracing is over. Detaching takes many milliseconds, program by program: this makes all
+/// figures end at one moment.
+#[unsafe(no_mangle)]
+static mut STOPPED: u32 = 0;
+
+/// Whether tracing is over.
+#[inline(always)]
+pub fn stopped() -> bool {
+    // SAFETY: an aligned word that user space writes once; volatile, because nothing here writes it.
+    unsafe { (&raw const STOPPED).read_volatile() != 0 }
+}
+
 /// Byte offset of `task_struct.pid` (a thread's id), from the kernel's BTF.
 #[unsafe(no_mangle)]
 static TASK_PID_OFFSET: u32 = 0;

@@ -3,7 +3,7 @@
 use super::{failure, launch, launch::Launched, report};
 use crate::{
     interpreter::Interpreter,
-    model::Progress,
+    model::{Progress, WaitSource},
     output::progress,
     probe::{self, Limits},
     target::Process,
@@ -21,11 +21,13 @@ use std::{
 use tokio::{
     io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
 /// How often records are taken from the kernel when it does not ask for it.
 const POLL: Duration = Duration::from_millis(20);
+/// The same while a program may be becoming a CPython.
+const POLL_STARTING: Duration = Duration::from_millis(2);
 /// How often the slower things are looked after, and progress is shown.
 const REFRESH: Duration = Duration::from_secs(1);
 /// Longer than anybody traces; the command line allows a year at most.
@@ -40,6 +42,8 @@ pub enum Source {
     Auto,
     /// The futex tracepoints
     Futex,
+    /// Uprobes on the C library's condition variables: every wait costs the target several traps
+    Uprobe,
 }
 
 /// What is traced.
@@ -135,6 +139,10 @@ fn session_options(options: &Options, follow_children: bool) -> watch::Options {
         limits: Limits::default(),
         max_threads: options.max_threads,
         follow_children,
+        source: match options.source {
+            Source::Auto | Source::Futex => WaitSource::Futex,
+            Source::Uprobe => WaitSource::Uprobe,
+        },
     }
 }
 
@@ -251,14 +259,13 @@ async fn trace(
         .context("cannot poll the ring buffer")?;
     let end = sleep_until(Instant::now() + options.duration.unwrap_or(FOREVER));
     tokio::pin!(end);
-    let (mut poll, mut refresh) = (interval(POLL), interval(REFRESH));
-    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut refresh = interval(REFRESH);
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kernel_log = options.kernel_log.then(|| session.kernel_log()).flatten();
     let mut progress = ProgressLine::new(options);
     loop {
         tokio::select! {
-            _ = poll.tick() => session.poll(),
+            () = sleep(if session.is_starting() { POLL_STARTING } else { POLL }) => session.poll(),
             ready = ring.readable() => {
                 session.poll();
                 ready.context("cannot poll the ring buffer")?.clear_ready();

@@ -123,6 +123,8 @@ pub struct GilInfo {
     pub found_by: FoundBy,
     /// What its waits were measured by.
     pub source: WaitSource,
+    /// From when its waits are measured; waits before that are in no figure.
+    pub measured_from_ns: u64,
 }
 
 /// A distribution of times. `count`, `sum_ns` and `max_ns` are the kernel's and complete; the rest

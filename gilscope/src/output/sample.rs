@@ -105,6 +105,7 @@ pub(super) fn process() -> ProcessReport {
             enabled: true,
             found_by: FoundBy::RuntimeSymbol,
             source: WaitSource::Futex,
+            measured_from_ns: 0,
         }],
         gil_wait: waits(12_745, 6_970, 1_900, 24_000_000, 1_050_000_000),
         contended_ns: 6_230 * MS,

@@ -3,13 +3,14 @@
 use super::{
     ProbeError,
     load::{self, Limits, chain},
+    plan::Hooks,
     tracefs::Tracefs,
 };
-use crate::model::Gil;
+use crate::model::{Gil, WaitSource};
 use aya::{
     Ebpf,
-    maps::{HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{Program, RawTracePoint, TracePoint},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
+    programs::{Program, RawTracePoint, TracePoint, UProbe, uprobe::UProbeScope},
 };
 use gilscope_common::{
     maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
@@ -17,6 +18,7 @@ use gilscope_common::{
 };
 use std::{
     io,
+    num::NonZeroU32,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -35,6 +37,11 @@ const RAW_PROGRAMS: [&str; 6] = [
     "sched_process_exit",
     "sched_process_exec",
 ];
+
+const CONDVAR_PROGRAMS: [&str; 3] = ["condvar_wait", "condvar_wait_return", "condvar_signal"];
+
+/// The section of the one variable that is written while the programs run.
+const STOPPED: &str = ".bss";
 
 /// glibc's `pthread_cond_t`: the words that a waiter may sleep on, of every layout since 2.25
 /// (`sysdeps/nptl/bits/thread-shared-types.h`). Which of them are signal words is told by how they
@@ -55,6 +62,7 @@ pub struct Probe {
     totals: HashMap<MapData, TotalsKey, Totals>,
     counters: PerCpuArray<MapData, Counters>,
     records: RingBuf<MapData>,
+    stopped: Array<MapData, u32>,
 }
 
 impl Probe {
@@ -84,6 +92,7 @@ impl Probe {
             totals: take(&mut ebpf, "TOTALS")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             records: take(&mut ebpf, "RECORDS")?,
+            stopped: take(&mut ebpf, STOPPED)?,
             ebpf,
         })
     }
@@ -106,12 +115,51 @@ impl Probe {
             .map_err(|error| map_error("write", "TARGETS", &error))
     }
 
-    /// No longer follows any process: the kernel's figures stand still from here on.
-    pub fn stop(&mut self) {
+    /// Probes the functions that wait on and signal condition variables in a process.
+    ///
+    /// # Errors
+    /// [`ProbeError::Load`].
+    pub fn attach_condvars(&mut self, pid: u32, hooks: &Hooks) -> Result<(), ProbeError> {
+        let path = hooks.module.attach_path();
+        let offsets = [
+            &hooks.offsets.waits,
+            &hooks.offsets.returns,
+            &hooks.offsets.signals,
+        ];
+        // The returns before the entries: an entry whose return goes unseen would sleep for ever.
+        for index in [1, 0, 2] {
+            let name = CONDVAR_PROGRAMS[index];
+            let program: &mut UProbe = program(&mut self.ebpf, name)?;
+            if program.fd().is_err() {
+                program.load().map_err(|error| load_error(name, &error))?;
+            }
+            for offset in offsets[index] {
+                let scope = NonZeroU32::new(pid)
+                    .map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
+                program
+                    .attach(*offset, &path, scope)
+                    .map_err(|error| load_error(name, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all figures at this moment.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`].
+    pub fn stop(&mut self) -> Result<(), ProbeError> {
+        self.stopped
+            .set(0, 1, 0)
+            .map_err(|error| map_error("write", STOPPED, &error))
+    }
+
+    /// Detaches. From here on the maps stand still.
+    pub fn detach(&mut self) {
         for (program, _) in FUTEX_PROGRAMS {
             self.unload(program);
         }
-        for program in RAW_PROGRAMS {
+        for program in RAW_PROGRAMS.into_iter().chain(CONDVAR_PROGRAMS) {
             self.unload(program);
         }
     }
@@ -120,6 +168,8 @@ impl Probe {
         let result = match self.ebpf.program_mut(program) {
             Some(Program::TracePoint(program)) => program.unload(),
             Some(Program::RawTracePoint(program)) => program.unload(),
+            // Loaded only where it is needed.
+            Some(Program::UProbe(program)) if program.fd().is_ok() => program.unload(),
             _ => return,
         };
         if let Err(error) = result {
@@ -131,8 +181,14 @@ impl Probe {
     ///
     /// # Errors
     /// [`ProbeError::Map`].
-    pub fn watch(&mut self, pid: u32, gil_id: u32, gil: &Gil) -> Result<(), ProbeError> {
-        for (address, word) in words_of(gil) {
+    pub fn watch(
+        &mut self,
+        pid: u32,
+        gil_id: u32,
+        gil: &Gil,
+        source: WaitSource,
+    ) -> Result<(), ProbeError> {
+        for (address, word) in words_of(gil, source) {
             let key = WordKey {
                 address,
                 tgid: pid,
@@ -152,8 +208,8 @@ impl Probe {
     }
 
     /// No longer measures a GIL.
-    pub fn unwatch(&mut self, pid: u32, gil: &Gil) {
-        for (address, _) in words_of(gil) {
+    pub fn unwatch(&mut self, pid: u32, gil: &Gil, source: WaitSource) {
+        for (address, _) in words_of(gil, source) {
             let key = WordKey {
                 address,
                 tgid: pid,
@@ -254,16 +310,24 @@ impl Probe {
     }
 }
 
-/// The futex words of a GIL, and what each is.
-fn words_of(gil: &Gil) -> impl Iterator<Item = (u64, u32)> + use<> {
-    condvar(gil.cond, word::COND)
-        .chain(condvar(gil.switch_cond, word::SWITCH_COND))
-        .chain([
-            (gil.mutex, word::MUTEX),
-            (gil.switch_mutex, word::SWITCH_MUTEX),
-        ])
+/// The addresses by which the programs know a GIL, and what each is.
+fn words_of(gil: &Gil, source: WaitSource) -> Vec<(u64, u32)> {
+    let mutexes = [
+        (gil.mutex, word::MUTEX),
+        (gil.switch_mutex, word::SWITCH_MUTEX),
+    ];
+    let condvars = [(gil.cond, word::COND), (gil.switch_cond, word::SWITCH_COND)];
+    match source {
+        WaitSource::Futex => condvars
+            .into_iter()
+            .flat_map(|(address, word)| condvar(address, word))
+            .chain(mutexes)
+            .collect(),
+        WaitSource::Uprobe => condvars.into_iter().chain(mutexes).collect(),
+    }
 }
 
+/// The futex words of a condition variable.
 fn condvar(address: u64, word: u32) -> impl Iterator<Item = (u64, u32)> {
     let inner = INNER_WORDS.map(move |offset| (offset, word::INNER));
     let waited_on = COND_WORDS.map(move |offset| (offset, word));

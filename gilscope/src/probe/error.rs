@@ -1,6 +1,7 @@
 //! Why tracing could not begin, and what to do about it.
 
-use std::io;
+use crate::target::function::FunctionError;
+use std::{io, path::PathBuf};
 
 /// An error on the kernel's side.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,20 @@ pub enum ProbeError {
         name: &'static str,
         /// What differs.
         reason: String,
+    },
+    /// A function of the C library cannot be probed.
+    #[error("cannot probe {}: {reason}; try --source futex", path.display())]
+    Function {
+        /// The library.
+        path: PathBuf,
+        /// Why.
+        reason: FunctionError,
+    },
+    /// No mapped file has the function.
+    #[error("no file that the target has mapped defines {name}; try --source futex")]
+    NoFunction {
+        /// Its name.
+        name: &'static str,
     },
     /// A program was not accepted.
     #[error("the kernel did not accept gilscope's program {program}: {reason}")]

@@ -8,9 +8,11 @@ mod btf;
 mod capabilities;
 mod error;
 mod load;
+mod plan;
 mod tracefs;
 
 pub use attach::Probe;
 pub use capabilities::check_permission;
 pub use error::ProbeError;
 pub use load::Limits;
+pub use plan::{Hooks, hooks};

@@ -1,22 +1,25 @@
 //! One watched process: what is known of it from `/proc`, and its analysis.
 
-use super::{WatchError, begin, clock::now_ns, host::tick_source};
+use super::{Options, WatchError, begin, clock::now_ns, host::tick_source};
 use crate::{
     analyse,
     collect::{EndedThread, gil_totals, thread_totals},
-    interpreter::{Interpreter, InterpreterError},
+    interpreter::Interpreter,
     model::{
-        Event, ExitStatus, Gil, GilInfo, Interval, IntervalKind, ProcessEnd, ProcessReport,
-        ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
+        Event, ExitStatus, FoundBy, Gil, GilInfo, Interval, IntervalKind, ProcessEnd,
+        ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
     },
-    probe::Probe,
+    probe::{Hooks, Probe, hooks},
     target::{self, process::Stat},
 };
 use gilscope_common::{
-    maps::{Target, Thread, TotalsKey},
+    maps::{Target, Thread, TotalsKey, source},
     wait::{Finished, kind},
 };
 use std::collections::HashMap;
+
+/// How long a program may take to become a CPython; after that it is looked at less often.
+const STARTING_NS: u64 = 2_000_000_000;
 
 /// A process that is followed.
 pub struct Watched {
@@ -24,12 +27,19 @@ pub struct Watched {
     interpreter: Option<Interpreter>,
     gils: Vec<Gil>,
     gil_infos: Vec<GilInfo>,
+    /// GILs before this one were those of a program that has been replaced.
+    first_live_gil: usize,
+    source: WaitSource,
+    /// What is probed in its C library, once it is.
+    hooks: Option<Hooks>,
     analysis: analyse::Process,
     origin_ns: u64,
     from_ns: u64,
     /// The threads that were there at the beginning, as they were.
     at_start: HashMap<u32, Stat>,
     ended: Option<(u64, ExitStatus)>,
+    /// When its present program began, where gilscope was there.
+    program_began_ns: u64,
 }
 
 impl Watched {
@@ -38,29 +48,35 @@ impl Watched {
         probe: &mut Probe,
         process: target::Process,
         interpreter: Option<Interpreter>,
-        follow_children: bool,
+        options: &Options,
         origin_ns: u64,
-        max_threads: usize,
     ) -> Result<Self, WatchError> {
         let from_ns = now_ns();
         let mut watched = Self {
-            analysis: analyse::Process::new(origin_ns, from_ns, max_threads),
+            analysis: analyse::Process::new(origin_ns, from_ns, options.max_threads),
             process,
             interpreter,
             gils: Vec::new(),
             gil_infos: Vec::new(),
+            first_live_gil: 0,
+            source: options.source,
+            hooks: None,
             origin_ns,
             from_ns,
             at_start: HashMap::new(),
             ended: None,
+            program_began_ns: from_ns,
         };
         watched.find_gils(probe)?;
         let namespace = watched.process.pid_namespace;
         let target = Target {
             pidns_dev: namespace.dev,
             pidns_ino: namespace.ino,
-            follow_children: follow_children.into(),
-            padding: 0,
+            follow_children: options.follow_children.into(),
+            source: match options.source {
+                WaitSource::Futex => source::FUTEX,
+                WaitSource::Uprobe => source::UPROBE,
+            },
         };
         // The process before its threads: a futex call in between makes its thread known by itself.
         probe.follow(watched.process.pid, &target)?;
@@ -91,30 +107,54 @@ impl Watched {
         let Some(interpreter) = &self.interpreter else {
             return Ok(0);
         };
+        let python = Python {
+            version: interpreter.version.to_string(),
+            free_threaded: interpreter.free_threaded,
+            found_by: interpreter.found_by,
+        };
+        let gils = interpreter.gils(self.process.memory())?;
+        if self.source == WaitSource::Uprobe && self.hooks.is_none() {
+            let modules = target::module::modules(&self.process)?.filter_map(Result::ok);
+            let hooks = hooks(modules)?;
+            probe.attach_condvars(self.process.pid, &hooks)?;
+            self.hooks = Some(hooks);
+        }
         let before = self.gils.len();
-        for gil in interpreter.gils(self.process.memory())? {
-            if let Some(known) = self.gils.iter().position(|one| one.address == gil.address) {
-                if let Some(info) = self.gil_infos.get_mut(known) {
-                    info.interpreters.clone_from(&gil.interpreters);
-                }
+        for gil in gils {
+            if let Some(known) = self.known(&gil) {
+                known.interpreters.clone_from(&gil.interpreters);
                 continue;
             }
             let id = u32::try_from(self.gils.len()).unwrap_or(u32::MAX);
             if gil.enabled {
-                probe.watch(self.process.pid, id, &gil)?;
+                probe.watch(self.process.pid, id, &gil, self.source)?;
             }
-            self.gil_infos.push(gil_info(id, &gil, interpreter));
+            self.gil_infos.push(GilInfo {
+                measured_from_ns: now_ns().saturating_sub(self.origin_ns),
+                ..gil_info(id, &gil, &python, self.source)
+            });
             self.gils.push(gil);
         }
         Ok(self.gils.len() - before)
     }
 
+    /// What the report says of this GIL, if it is known already.
+    fn known(&mut self, gil: &Gil) -> Option<&mut GilInfo> {
+        let live = self.gils.iter().zip(&mut self.gil_infos);
+        live.skip(self.first_live_gil)
+            .find(|(known, _)| known.address == gil.address)
+            .map(|(_, info)| info)
+    }
+
     /// The process has replaced its program: what was known of its interpreter is no longer true.
     pub fn replaced(&mut self, probe: &mut Probe) {
         for gil in &self.gils {
-            probe.unwatch(self.process.pid, gil);
+            probe.unwatch(self.process.pid, gil, self.source);
         }
+        self.first_live_gil = self.gils.len();
         self.interpreter = None;
+        self.program_began_ns = now_ns();
+        self.hooks = None;
         if let Ok(process) = target::Process::open(self.process.pid) {
             self.process = process;
         }
@@ -123,6 +163,12 @@ impl Watched {
     /// Whether its interpreter is not known (yet).
     pub fn lacks_interpreter(&self) -> bool {
         self.interpreter.is_none() && self.ended.is_none()
+    }
+
+    /// Whether it may be a CPython that is just starting, and should be looked at often: its GIL is
+    /// to be found before it has a second thread that could wait.
+    pub fn is_starting(&self) -> bool {
+        self.lacks_interpreter() && now_ns().saturating_sub(self.program_began_ns) < STARTING_NS
     }
 
     /// Looks for the interpreter of a process that has just started, or replaced its program.
@@ -283,16 +329,6 @@ impl Watched {
     }
 }
 
-/// Whether looking again may find the interpreter: it is starting.
-pub fn may_come(error: &WatchError) -> bool {
-    matches!(
-        error,
-        WatchError::Interpreter(
-            InterpreterError::NotInitialised { .. } | InterpreterError::NotPython { .. }
-        )
-    )
-}
-
 fn interval(thread: &Thread, finished: &Finished) -> Interval {
     Interval {
         pid: thread.tgid,
@@ -307,15 +343,23 @@ fn interval(thread: &Thread, finished: &Finished) -> Interval {
     }
 }
 
-fn gil_info(id: u32, gil: &Gil, interpreter: &Interpreter) -> GilInfo {
+/// What every GIL of an interpreter has in common.
+struct Python {
+    version: String,
+    free_threaded: bool,
+    found_by: FoundBy,
+}
+
+fn gil_info(id: u32, gil: &Gil, python: &Python, source: WaitSource) -> GilInfo {
     GilInfo {
         id,
         address: format!("{:#x}", gil.address),
         interpreters: gil.interpreters.clone(),
-        python: interpreter.version.to_string(),
-        free_threaded: interpreter.free_threaded,
+        python: python.version.clone(),
+        free_threaded: python.free_threaded,
         enabled: gil.enabled,
-        found_by: interpreter.found_by,
-        source: WaitSource::Futex,
+        found_by: python.found_by,
+        source,
+        measured_from_ns: 0,
     }
 }

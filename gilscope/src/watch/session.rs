@@ -1,16 +1,11 @@
 //! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
 //! that they are about, and makes the report.
 
-use super::{
-    WatchError,
-    clock::now_ns,
-    host::host,
-    process::{Watched, may_come},
-};
+use super::{WatchError, clock::now_ns, host::host, process::Watched};
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::{Interpreter, Libc},
-    model::{ExitStatus, Loss, Progress, Report, SCHEMA, SCHEMA_VERSION},
+    model::{ExitStatus, Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, WaitSource},
     probe::{Limits, Probe},
     target,
 };
@@ -26,6 +21,8 @@ pub struct Options {
     pub max_threads: usize,
     /// Processes that a target forks are followed too.
     pub follow_children: bool,
+    /// What the waits are measured by.
+    pub source: WaitSource,
 }
 
 /// A run under way.
@@ -104,9 +101,8 @@ impl Session {
             &mut self.probe,
             process,
             interpreter,
-            self.options.follow_children,
+            &self.options,
             self.origin_ns,
-            self.options.max_threads,
         )?;
         self.processes.insert(pid, watched);
         Ok(())
@@ -183,7 +179,9 @@ impl Session {
             }
             match process.find_interpreter(&mut self.probe) {
                 Ok(()) => log::debug!("found the interpreter of process {pid}"),
-                Err(error) if may_come(&error) => log::trace!("process {pid}: {error}"),
+                Err(WatchError::Interpreter(error)) if error.may_be_too_early() => {
+                    log::trace!("process {pid}: {error}");
+                }
                 Err(error) => log::debug!("process {pid}: {error}"),
             }
         }
@@ -226,6 +224,12 @@ impl Session {
         self.processes.values().all(Watched::has_ended)
     }
 
+    /// Whether a process may just be becoming a CPython: [`Session::poll`] should be called every
+    /// millisecond or two.
+    pub fn is_starting(&self) -> bool {
+        self.processes.values().any(Watched::is_starting)
+    }
+
     /// Becomes readable when the kernel has much to tell.
     ///
     /// # Errors
@@ -236,8 +240,11 @@ impl Session {
 
     /// Detaches and reports.
     pub fn finish(mut self) -> Report {
-        self.probe.stop();
+        if let Err(error) = self.probe.stop() {
+            log::warn!("{error}");
+        }
         let end_ns = now_ns();
+        self.probe.detach();
         self.poll();
         for thread in self.probe.threads() {
             self.last_of(thread, end_ns);

@@ -1,0 +1,78 @@
+//! Uprobes on the C library's functions that wait on and signal a condition variable: the second
+//! source, for where a futex word cannot name the lock.
+//!
+//! Attached at the functions' entries and at every instruction that returns from them, so that no
+//! return address is ever rewritten. Kernels: 5.10+. Cost: a trap and two look-ups a hit. Emits
+//! intervals.
+
+use aya_ebpf::{bindings::pt_regs, macros::uprobe, programs::ProbeContext};
+use gilscope_common::{
+    maps::{Thread, WordInfo, WordKey, source},
+    wait::{ETIMEDOUT, phase},
+};
+
+use crate::{emit, filter, gil, maps::WORDS};
+
+/// What `pthread_cond_timedwait` returns when the time is up (`errno.h`).
+const TIMED_OUT: u64 = 110;
+
+/// The present thread, if its process is measured this way, and what its first argument is.
+#[inline(always)]
+fn lock_of(ctx: &ProbeContext) -> Option<(&'static mut Thread, WordInfo)> {
+    let (tgid, tid) = filter::current();
+    if filter::target(tgid)?.source != source::UPROBE {
+        return None;
+    }
+    let key = WordKey {
+        address: ctx.arg(0)?,
+        tgid,
+        padding: 0,
+    };
+    // SAFETY: copied out at once.
+    let info = unsafe { WORDS.get(key) }.copied()?;
+    emit::gil_event();
+    Some((filter::thread_or_new(tgid, tid)?, info))
+}
+
+#[inline(always)]
+fn registers(ctx: &ProbeContext) -> &pt_regs {
+    // SAFETY: a uprobe's context is the registers.
+    unsafe { &*ctx.regs }
+}
+
+/// `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_cond_wait` begin.
+#[uprobe]
+pub fn condvar_wait(ctx: ProbeContext) -> u32 {
+    if let Some((thread, info)) = lock_of(&ctx) {
+        if gil::sleeps(thread, &info, true).is_some() && thread.wait.phase == phase::ASLEEP {
+            thread.wait.stack_pointer = registers(&ctx).rsp;
+        }
+    }
+    0
+}
+
+/// One of their returns: of this wait, if the stack is as it was at the entry. Others use the same
+/// instructions.
+#[uprobe]
+pub fn condvar_wait_return(ctx: ProbeContext) -> u32 {
+    let (_, tid) = filter::current();
+    if let Some(thread) = filter::thread(tid)
+        && thread.wait.stack_pointer != 0
+        && thread.wait.stack_pointer == registers(&ctx).rsp
+    {
+        thread.wait.stack_pointer = 0;
+        let timed_out = registers(&ctx).rax as u32 as u64 == TIMED_OUT;
+        gil::wakes_up(thread, if timed_out { ETIMEDOUT } else { 0 });
+    }
+    0
+}
+
+/// `pthread_cond_signal` begins: `drop_gil` on the GIL's own, under its mutex; `take_gil` on that
+/// of the forced switch.
+#[uprobe]
+pub fn condvar_signal(ctx: ProbeContext) -> u32 {
+    if let Some((thread, info)) = lock_of(&ctx) {
+        gil::wakes_others(thread, &info, true);
+    }
+    0
+}

@@ -1,0 +1,68 @@
+//! What a thread does with a GIL, whichever hook has seen it: reads the GIL's fields and moves the
+//! thread's wait on.
+
+use aya_ebpf::helpers::bpf_probe_read_user;
+use gilscope_common::{
+    maps::{Thread, WordInfo},
+    wait::{GilView, Sleep},
+};
+
+use crate::{emit, filter};
+
+/// The thread goes to sleep on one of a GIL's words.
+#[inline(always)]
+pub fn sleeps(thread: &mut Thread, info: &WordInfo, bitset: bool) -> Option<()> {
+    let now_ns = filter::now_ns();
+    let sleep = Sleep {
+        gil_id: info.gil_id,
+        word: info.word,
+        bitset,
+        now_ns,
+        cpu_ns: thread.sched.cpu_time_ns(now_ns),
+        view: view(info.view_address)?,
+    };
+    thread.wait.view_address = info.view_address;
+    emit::prepare_totals(thread, info.gil_id);
+    let finished = thread.wait.sleeps(&sleep);
+    emit::finished(thread, &finished, false);
+    Some(())
+}
+
+/// Its sleep is over; `result` as a futex call tells it.
+#[inline(always)]
+pub fn wakes_up(thread: &mut Thread, result: i64) {
+    let now_ns = filter::now_ns();
+    let cpu_ns = thread.sched.cpu_time_ns(now_ns);
+    let switch_number = view(thread.wait.view_address).map_or(0, |view| view.switch_number);
+    thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
+}
+
+/// It wakes others on one of a GIL's words.
+#[inline(always)]
+pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
+    let view = view(info.view_address)?;
+    let finished = thread.wait.wakes_others(info.word, owns_mutex, &view);
+    emit::finished(thread, &finished, false);
+    Some(())
+}
+
+/// The thread that owns the GIL's mutex, by its id in the target's PID namespace.
+#[inline(always)]
+pub fn owner(info: &WordInfo) -> Option<u32> {
+    read(info.owner_address)
+}
+
+#[inline(always)]
+fn view(address: u64) -> Option<GilView> {
+    read(address)
+}
+
+#[inline(always)]
+fn read<T>(address: u64) -> Option<T> {
+    // SAFETY: a faulting read is answered by an error.
+    let value = unsafe { bpf_probe_read_user(address as *const T) };
+    if value.is_err() {
+        emit::read_failed();
+    }
+    value.ok()
+}
