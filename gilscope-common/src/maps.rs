@@ -108,7 +108,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Counts a finished interval; [`Finished::kind`] 0 counts nothing.
+    /// Counts a finished interval.
     #[inline(always)]
     pub fn add(&mut self, finished: &Finished) {
         let length_ns = finished.end_ns.saturating_sub(finished.start_ns);

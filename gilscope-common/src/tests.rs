@@ -35,10 +35,8 @@ impl Thread {
         thread
     }
 
-    fn take(&mut self, finished: Finished) {
-        if finished.kind != 0 {
-            self.finished.push(finished);
-        }
+    fn take(&mut self, finished: Option<Finished>) {
+        self.finished.extend(finished);
     }
 
     fn sleeps(&mut self, word: u32, bitset: bool) {
@@ -216,6 +214,16 @@ fn a_forced_switch_is_apart() {
 }
 
 #[test]
+fn a_forced_switch_that_is_over_before_it_sleeps_is_one() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps(word::SWITCH_COND, true);
+    thread.wakes_up(700, EAGAIN);
+    thread.sleeps_on_cond(2_000, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::YIELD, 700), (kind::WAIT, 2_000)]);
+}
+
+#[test]
 fn the_mutex_belongs_to_the_wait_of_a_taker() {
     let mut thread = Thread::behind_another();
     thread.view.locked = 0;
@@ -379,7 +387,7 @@ fn the_condvars_own_words_part_nothing() {
 #[test]
 fn totals_add_up() {
     let mut totals = Totals::default();
-    for (kind, length_ns) in [(kind::WAIT, 5), (kind::WAIT, 9), (kind::YIELD, 4), (0, 100)] {
+    for (kind, length_ns) in [(kind::WAIT, 5), (kind::WAIT, 9), (kind::YIELD, 4)] {
         totals.add(&Finished {
             kind,
             start_ns: 10,
@@ -396,7 +404,7 @@ fn totals_add_up() {
         (totals.yields, totals.yield_sum_ns, totals.yield_max_ns),
         (1, 4, 4)
     );
-    assert_eq!(totals.timeouts, 4);
+    assert_eq!(totals.timeouts, 3);
 }
 
 #[test]

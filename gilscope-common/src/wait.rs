@@ -83,7 +83,7 @@ pub struct GilView {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Finished {
-    /// One of [`kind`]; 0 for none.
+    /// One of [`kind`].
     pub kind: u32,
     /// The GIL's index in its process.
     pub gil_id: u32,
@@ -189,7 +189,7 @@ impl Wait {
 
     /// The thread goes to sleep on one of a GIL's words. Answers the interval that this ends.
     #[inline(always)]
-    pub fn sleeps(&mut self, sleep: &Sleep) -> Finished {
+    pub fn sleeps(&mut self, sleep: &Sleep) -> Option<Finished> {
         let holds = self.tstate != 0 && sleep.view.last_holder == self.tstate;
         let purpose = match sleep.word {
             word::SWITCH_COND => kind::YIELD,
@@ -205,7 +205,7 @@ impl Wait {
         if purpose == 0 {
             return self.finish();
         }
-        let mut finished = Finished::default();
+        let mut finished = None;
         if self.phase != phase::IDLE && !self.continues(purpose, sleep) {
             finished = self.finish();
         }
@@ -243,9 +243,10 @@ impl Wait {
         self.end_ns = now_ns;
         self.cpu_ns = cpu_ns;
         self.switch_number = switch_number;
-        // Refused on the condition variable: the timed wait of a contended acquisition, whose
-        // signal came before it slept. Refused on a mutex: part of a wait, but alone none.
-        if result != EAGAIN || self.word == word::COND {
+        // Refused on a condition variable: the wait of a contended acquisition or of a forced
+        // switch, whose signal came before it slept. Refused on a mutex: part of a wait, but alone
+        // none.
+        if result != EAGAIN || matches!(self.word, word::COND | word::SWITCH_COND) {
             self.slept = 1;
         }
         if self.word == word::COND {
@@ -259,7 +260,12 @@ impl Wait {
 
     /// The thread wakes others on one of a GIL's words.
     #[inline(always)]
-    pub fn wakes_others(&mut self, word: u32, owns_mutex: bool, view: &GilView) -> Finished {
+    pub fn wakes_others(
+        &mut self,
+        word: u32,
+        owns_mutex: bool,
+        view: &GilView,
+    ) -> Option<Finished> {
         match word {
             word::COND if owns_mutex => {
                 // `drop_gil` signals while it owns the mutex: nobody can have taken the GIL yet.
@@ -269,39 +275,38 @@ impl Wait {
             word::SWITCH_COND => self.finish(),
             // It unlocks the mutex, at the end of `take_gil` or in `drop_gil`.
             _ if self.tstate != 0 && view.last_holder == self.tstate => self.finish(),
-            _ => Finished::default(),
+            _ => None,
         }
     }
 
     /// The thread did something that it does not do inside `take_gil` or `drop_gil`.
     #[inline(always)]
-    pub fn is_elsewhere(&mut self) -> Finished {
-        if self.phase == phase::AWAKE {
-            self.finish()
-        } else {
-            Finished::default()
+    pub fn is_elsewhere(&mut self) -> Option<Finished> {
+        match self.phase {
+            phase::AWAKE => self.finish(),
+            _ => None,
         }
     }
 
     /// The thread leaves the processor.
     #[inline(always)]
-    pub fn leaves_cpu(&mut self, voluntary: bool) -> Finished {
-        if voluntary {
-            if self.phase == phase::ASLEEP {
+    pub fn leaves_cpu(&mut self, voluntary: bool) -> Option<Finished> {
+        match (voluntary, self.phase) {
+            (true, phase::ASLEEP) => {
                 self.switches += 1;
-            } else {
-                return self.is_elsewhere();
+                None
             }
+            (true, _) => self.is_elsewhere(),
+            (false, _) => None,
         }
-        Finished::default()
     }
 
     /// What is open, if anything, ends at its last sleep's exit.
     #[inline(always)]
-    pub fn finish(&mut self) -> Finished {
-        let mut finished = Finished::default();
+    pub fn finish(&mut self) -> Option<Finished> {
+        let mut finished = None;
         if self.phase == phase::AWAKE && self.slept != 0 {
-            finished = Finished {
+            finished = Some(Finished {
                 kind: self.kind,
                 gil_id: self.gil_id,
                 start_ns: self.start_ns,
@@ -310,7 +315,7 @@ impl Wait {
                 futile_wakeups: self.futile_wakeups,
                 switches: self.switches,
                 cut_at_start: self.cut_at_start,
-            };
+            });
         }
         self.phase = phase::IDLE;
         self.kind = 0;

@@ -81,11 +81,9 @@ fn send<T: 'static>(record: T, flags: u64) -> bool {
 /// An interval is over: it is counted here and sent to user space. In `sched_switch` nobody may be
 /// woken and no entry made.
 #[inline(always)]
-pub fn finished(thread: &Thread, finished: &Finished, in_scheduler: bool) {
-    if finished.kind == 0 {
-        return;
-    }
-    count(thread, finished, in_scheduler);
+pub fn finished(thread: &Thread, finished: Option<Finished>, in_scheduler: bool) {
+    let Some(finished) = finished else { return };
+    count(thread, &finished);
     if finished.cut_at_start != 0 {
         return;
     }
@@ -107,9 +105,13 @@ pub fn finished(thread: &Thread, finished: &Finished, in_scheduler: bool) {
     send(record, flags);
 }
 
-/// Totals are made when a thread first sleeps on a GIL, so that the scheduler's events find them.
+/// Totals are made as a thread goes to sleep on a GIL, so that the scheduler's events find them.
 #[inline(always)]
 pub fn prepare_totals(thread: &Thread, gil_id: u32) {
+    // Those of the GIL that it slept on last are there.
+    if thread.wait.view_address != 0 && thread.wait.gil_id == gil_id {
+        return;
+    }
     let key = totals_key(thread, gil_id);
     if TOTALS.get_ptr(key).is_none() && TOTALS.insert(key, Totals::default(), 0).is_err() {
         entry_lost();
@@ -126,12 +128,8 @@ fn totals_key(thread: &Thread, gil_id: u32) -> TotalsKey {
 }
 
 #[inline(always)]
-fn count(thread: &Thread, finished: &Finished, in_scheduler: bool) {
-    let key = totals_key(thread, finished.gil_id);
-    if !in_scheduler && TOTALS.get_ptr(key).is_none() {
-        prepare_totals(thread, finished.gil_id);
-    }
-    match TOTALS.get_ptr_mut(key) {
+fn count(thread: &Thread, finished: &Finished) {
+    match TOTALS.get_ptr_mut(totals_key(thread, finished.gil_id)) {
         // SAFETY: only the thread itself writes its totals.
         Some(totals) => unsafe { (*totals).add(finished) },
         None => entry_lost(),

@@ -52,7 +52,7 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
     // SAFETY: copied out at once.
     let Some(info) = (unsafe { WORDS.get(key) }).copied() else {
         let finished = thread.wait.is_elsewhere();
-        emit::finished(thread, &finished, false);
+        emit::finished(thread, finished, false);
         return None;
     };
     // Inside a function that is measured as a whole, its own calls say nothing more.

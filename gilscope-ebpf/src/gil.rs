@@ -21,10 +21,10 @@ pub fn sleeps(thread: &mut Thread, info: &WordInfo, bitset: bool) -> Option<()> 
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
         view: view(info.view_address)?,
     };
-    thread.wait.view_address = info.view_address;
     emit::prepare_totals(thread, info.gil_id);
+    thread.wait.view_address = info.view_address;
     let finished = thread.wait.sleeps(&sleep);
-    emit::finished(thread, &finished, false);
+    emit::finished(thread, finished, false);
     Some(())
 }
 
@@ -42,7 +42,7 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
     let view = view(info.view_address)?;
     let finished = thread.wait.wakes_others(info.word, owns_mutex, &view);
-    emit::finished(thread, &finished, false);
+    emit::finished(thread, finished, false);
     Some(())
 }
 

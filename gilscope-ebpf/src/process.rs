@@ -46,7 +46,7 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
     if let Some(thread) = filter::thread(tid) {
         let now_ns = filter::now_ns();
         let finished = thread.wait.is_elsewhere();
-        emit::finished(thread, &finished, false);
+        emit::finished(thread, finished, false);
         thread.sched.on_cpu_ns = thread.sched.cpu_time_ns(now_ns);
         thread.sched.since_ns = now_ns;
         thread.ended_ns = now_ns;
@@ -72,7 +72,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
         }
         if let Some(thread) = filter::thread_or_new(tgid, tid) {
             let finished = thread.wait.is_elsewhere();
-            emit::finished(thread, &finished, false);
+            emit::finished(thread, finished, false);
         }
         debug!(&ctx, "process {} replaced its program", tgid);
         emit::exec(tgid, tid, filter::now_ns());

@@ -30,7 +30,7 @@ fn leaves(ctx: &RawTracePointContext) {
         let voluntary = ctx.arg::<u64>(0) as u8 == 0 && state(ctx) != 0;
         thread.sched.leaves_cpu(filter::now_ns(), voluntary);
         let finished = thread.wait.leaves_cpu(voluntary);
-        emit::finished(thread, &finished, true);
+        emit::finished(thread, finished, true);
     }
 }
 

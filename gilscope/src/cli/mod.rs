@@ -1,7 +1,7 @@
 //! The command line, to plain options.
 
 use crate::commands::trace;
-use clap::Parser;
+use clap::{CommandFactory, Parser, error::ErrorKind};
 use jiff::SignedDuration;
 use std::{path::PathBuf, time::Duration};
 
@@ -78,6 +78,22 @@ impl Cli {
         }
     }
 
+    /// Reads the command line, or says what is wrong with it and exits.
+    pub fn parse_or_exit() -> Self {
+        let cli = Self::parse();
+        cli.check().unwrap_or_else(|error| error.exit());
+        cli
+    }
+
+    /// What clap cannot be told to check.
+    fn check(&self) -> Result<(), clap::Error> {
+        if !self.command.is_empty() && self.json.as_deref() == Some("-".as_ref()) {
+            let message = "COMMAND owns standard output: write the report to a file, --json FILE";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(())
+    }
+
     /// The options of the tracing command.
     pub fn into_options(self) -> trace::Options {
         trace::Options {
@@ -150,5 +166,12 @@ mod tests {
         assert!(parse(&["gilscope", "--pid", "4194305"]).is_err());
         assert!(parse(&["gilscope", "--pid", "1", "--pid", "2"]).is_ok());
         assert!(parse(&["gilscope", "--", "true", "--pid"]).is_ok());
+    }
+
+    #[test]
+    fn a_command_owns_standard_output() {
+        let check = |words: &[&str]| Cli::try_parse_from(words).map(|cli| cli.check().is_ok());
+        let json = |file| check(&["gilscope", "--json", file, "--", "true"]);
+        assert_eq!((json("-").ok(), json("x").ok()), (Some(false), Some(true)));
     }
 }

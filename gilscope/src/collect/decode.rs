@@ -30,8 +30,8 @@ pub struct EndedThread {
     pub thread: Thread,
     /// Its name.
     pub os_name: Option<String>,
-    /// How it ended; the process's, when this is its last thread.
-    pub status: ExitStatus,
+    /// How it ended, if that is known; the process's end, when this is its last thread.
+    pub status: Option<ExitStatus>,
 }
 
 /// A record that this gilscope does not understand: a fault of ours.
@@ -67,7 +67,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             Ok(Record::ThreadEnd(Box::new(EndedThread {
                 thread: record.thread,
                 os_name: comm(&record.comm),
-                status: exit_status(record.exit_code),
+                status: Some(exit_status(record.exit_code)),
             })))
         }
         kind::EXEC => Ok(Record::Exec(header.tgid, header.at_ns)),
@@ -215,7 +215,7 @@ mod tests {
             Ok(Record::ThreadEnd(Box::new(EndedThread {
                 thread: end.thread,
                 os_name: Some("abc".to_owned()),
-                status: ExitStatus::Signal(9),
+                status: Some(ExitStatus::Signal(9)),
             })))
         );
         let fork = ForkRecord {

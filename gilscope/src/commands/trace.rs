@@ -20,6 +20,7 @@ use std::{
 };
 use tokio::{
     io::unix::AsyncFd,
+    runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
@@ -85,7 +86,7 @@ pub fn run(options: &Options) -> ExitCode {
         Subject::Command(command) => trace_command(options, command),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("gilscope: {error:#}");
+        eprintln!("gilscope: {}", failure::message(&error));
         match options.subject {
             Subject::Processes(_) => ExitCode::FAILURE,
             Subject::Command(_) => ExitCode::from(failure::FAILED_TO_RUN),
@@ -96,35 +97,42 @@ pub fn run(options: &Options) -> ExitCode {
 fn trace_processes(options: &Options, pids: &[u32]) -> anyhow::Result<ExitCode> {
     check(options)?;
     let targets = targets(options, pids)?;
+    let (runtime, signals) = runtime()?;
     let mut session = Session::attach(session_options(options, options.children))?;
     for (process, interpreter) in targets {
         let line = announcement(&process, &interpreter);
         session.follow(process, interpreter)?;
         eprintln!("{line}");
     }
-    block_on(trace(options, &mut session, None))?;
+    runtime.block_on(trace(options, &mut session, None, signals))?;
     report::write(options, &session.finish())?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn trace_command(options: &Options, command: &[OsString]) -> anyhow::Result<ExitCode> {
     check(options)?;
-    anyhow::ensure!(
-        options.json.as_deref() != Some("-".as_ref()),
-        "COMMAND owns standard output: write the JSON report to a file, --json FILE"
-    );
     let mut launched = launch::launch(command)?;
+    let (runtime, signals) = runtime()?;
     let mut session = Session::attach(session_options(options, true))?;
-    let process = Process::open(launched.pid.as_raw().unsigned_abs())?;
-    session.follow_from_start(process)?;
+    session.follow_from_start(not_yet_itself(&launched, command)?)?;
     launched.go()?;
-    let ended = block_on(trace(options, &mut session, Some(&launched)))?;
+    let ended = runtime.block_on(trace(options, &mut session, Some(&launched), signals))?;
     report::write(options, &session.finish())?;
     let status = match ended {
         Some(status) => status,
         None => launched.wait()?,
     };
     Ok(failure::of_command(status))
+}
+
+/// The command's process, which is a copy of gilscope until it executes the command: one that ends
+/// at once may never be seen as anything else.
+fn not_yet_itself(launched: &Launched, command: &[OsString]) -> anyhow::Result<Process> {
+    let mut process = Process::open(launched.pid.as_raw().unsigned_abs())?;
+    let arguments = command.iter().map(|one| one.to_string_lossy().into_owned());
+    process.cmdline = arguments.collect();
+    process.exe = process.cmdline.first().cloned().unwrap_or_default();
+    Ok(process)
 }
 
 /// What can be known to fail is known before anything is attached.
@@ -207,12 +215,18 @@ fn announcement(process: &Process, interpreter: &Interpreter) -> String {
     )
 }
 
-fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread()
+/// The event loop, with the signals caught from here on: one that comes while gilscope attaches
+/// is answered too.
+fn runtime() -> anyhow::Result<(Runtime, Signals)> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the event loop")?
-        .block_on(future)
+        .context("cannot start the event loop")?;
+    let signals = {
+        let _entered = runtime.enter();
+        Signals::catch()?
+    };
+    Ok((runtime, signals))
 }
 
 /// Signals that end the tracing, or are a command's.
@@ -250,8 +264,8 @@ async fn trace(
     options: &Options,
     session: &mut Session,
     command: Option<&Launched>,
+    mut signals: Signals,
 ) -> anyhow::Result<Option<nix::sys::wait::WaitStatus>> {
-    let mut signals = Signals::catch()?;
     let ring = session
         .ring_fd()
         // SAFETY: the descriptor is owned, so it stays open and the same until it is dropped.

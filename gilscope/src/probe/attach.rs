@@ -14,7 +14,7 @@ use aya::{
 };
 use gilscope_common::{
     maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
-    wait::{Finished, word},
+    wait::{Finished, phase, word},
 };
 use std::{
     io,
@@ -225,6 +225,17 @@ impl Probe {
     /// # Errors
     /// [`ProbeError::Map`], for example when there are more threads than [`Limits::threads`].
     pub fn add_thread(&mut self, thread: &Thread) -> Result<bool, ProbeError> {
+        if thread.wait.phase == phase::ASLEEP {
+            // As the programs do when a thread goes to sleep.
+            let key = TotalsKey {
+                started_ns: thread.started_ns,
+                tid: thread.tid,
+                gil_id: thread.wait.gil_id,
+            };
+            self.totals
+                .insert(key, Totals::default(), NO_EXIST)
+                .map_err(|error| map_error("write", "TOTALS", &error))?;
+        }
         match self.threads.insert(thread.tid, thread, NO_EXIST) {
             Ok(()) => Ok(true),
             Err(MapError::SyscallError(error))
@@ -236,23 +247,15 @@ impl Probe {
         }
     }
 
-    /// What the kernel knows of all threads now.
-    pub fn threads(&self) -> Vec<Thread> {
-        self.threads
-            .iter()
-            .filter_map(Result::ok)
-            .map(|(_, thread)| thread)
-            .collect()
-    }
-
-    /// Forgets a thread.
-    pub fn remove_thread(&mut self, tid: u32) {
-        let _ = self.threads.remove(&tid);
-    }
-
     /// What the kernel counted of one thread's waits for one GIL.
     pub fn totals(&self, key: &TotalsKey) -> Option<Totals> {
         self.totals.get(key, 0).ok()
+    }
+
+    /// What the kernel knows of all threads now.
+    pub fn threads(&self) -> Vec<Thread> {
+        let entries = self.threads.iter().filter_map(Result::ok);
+        entries.map(|(_, thread)| thread).collect()
     }
 
     /// Counts an interval that the kernel has not: it is known to be over only now that the

@@ -19,7 +19,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             threads: 16_384,
-            ring_bytes: 4 << 20,
+            ring_bytes: 2 << 20,
         }
     }
 }

@@ -37,7 +37,8 @@ pub struct Watched {
     from_ns: u64,
     /// The threads that were there at the beginning, as they were.
     at_start: HashMap<u32, Stat>,
-    ended: Option<(u64, ExitStatus)>,
+    /// When, and how if that is known.
+    ended: Option<(u64, Option<ExitStatus>)>,
     /// When its present program began, where gilscope was there.
     program_began_ns: u64,
 }
@@ -238,8 +239,7 @@ impl Watched {
     /// Takes the last figures of a thread that lives as tracing ends. The kernel must stand still.
     pub fn thread_lives_on(&mut self, probe: &mut Probe, mut thread: Thread, now_ns: u64) {
         // A wait whose last sleep is over is over, though nothing has proved it yet.
-        let finished = thread.wait.is_elsewhere();
-        if finished.kind != 0 {
+        if let Some(finished) = thread.wait.is_elsewhere() {
             probe.add_to_totals(&thread, &finished);
             if finished.cut_at_start == 0 {
                 self.interval(interval(&thread, &finished));
@@ -299,7 +299,7 @@ impl Watched {
     pub fn check_alive(&mut self) {
         if self.ended.is_none() && !self.process.still_same() {
             log::debug!("process {} is gone", self.process.pid);
-            self.ended = Some((now_ns(), ExitStatus::Code(0)));
+            self.ended = Some((now_ns(), None));
         }
     }
 
@@ -307,7 +307,7 @@ impl Watched {
     pub fn finish(self, end_ns: u64) -> (ProcessReport, WaitLoss) {
         let ended = self.ended.map(|(at_ns, status)| ProcessEnd {
             at_ns: at_ns.saturating_sub(self.origin_ns),
-            status: Some(status),
+            status,
         });
         let end_ns = self.ended.map_or(end_ns, |(at_ns, _)| at_ns);
         let findings = self.analysis.finish(end_ns);

@@ -5,7 +5,7 @@ use super::{WatchError, clock::now_ns, host::host, process::Watched};
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::{Interpreter, Libc},
-    model::{ExitStatus, Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, WaitSource},
+    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, WaitSource},
     probe::{Limits, Probe},
     target,
 };
@@ -287,7 +287,7 @@ impl Session {
             let ended = EndedThread {
                 thread,
                 os_name: None,
-                status: ExitStatus::Code(0),
+                status: None,
             };
             process.thread_ended(&mut self.probe, &ended);
         }
