@@ -11,6 +11,7 @@ mod apt;
 mod assets;
 mod demo;
 mod ebpf;
+mod oracle;
 mod overhead;
 mod process;
 mod root;
@@ -32,6 +33,7 @@ enum Verb {
     Demo(demo::Args),
     Test(test::Args),
     Overhead(overhead::Args),
+    Oracle(oracle::Args),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +54,6 @@ fn run() -> Result<()> {
         Verb::Demo(args) => demo::run(&args),
         Verb::Test(args) => test::run(&args),
         Verb::Overhead(args) => overhead::run(&args),
+        Verb::Oracle(args) => oracle::run(&args),
     }
 }

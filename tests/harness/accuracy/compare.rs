@@ -1,0 +1,188 @@
+//! Two reports of one run, and what the differences are worth.
+
+use std::{collections::BTreeMap, fmt};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    JUDGED_FROM,
+    report::{Figures, Gilscope, Oracle},
+};
+
+/// Fewer waits than this say nothing at all.
+const NOTHING_BELOW: u64 = 100;
+
+/// One of the figures that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// How many waits.
+    Count,
+    /// Their time.
+    Sum,
+    /// Median.
+    P50,
+    /// 99th percentile.
+    P99,
+    /// The longest.
+    Max,
+}
+
+impl Figure {
+    /// All, in the order of the table.
+    pub const ALL: [Self; 5] = [Self::Count, Self::Sum, Self::P50, Self::P99, Self::Max];
+    /// Those that need no distribution.
+    const TOTALS: [Self; 2] = [Self::Count, Self::Sum];
+
+    /// The share by which gilscope may be off.
+    pub const fn bound(self) -> f64 {
+        match self {
+            Self::Count => 0.03,
+            Self::Sum => 0.02,
+            Self::P50 | Self::P99 | Self::Max => 0.05,
+        }
+    }
+
+    fn of(self, figures: &Figures) -> Option<u64> {
+        match self {
+            Self::Count => Some(figures.count),
+            Self::Sum => Some(figures.sum_ns),
+            Self::P50 => figures.p50_ns,
+            Self::P99 => figures.p99_ns,
+            Self::Max => Some(figures.max_ns),
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Count => "waits",
+            Self::Sum => "total wait",
+            Self::P50 => "p50",
+            Self::P99 => "p99",
+            Self::Max => "max",
+        })
+    }
+}
+
+/// The same waits as the two saw them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pair {
+    /// The truth.
+    pub oracle: Figures,
+    /// What is judged.
+    pub gilscope: Figures,
+}
+
+impl Pair {
+    /// By what share of the oracle's figure gilscope's is too high; nothing where one of them has none.
+    pub fn error(&self, figure: Figure) -> Option<f64> {
+        let (truth, said) = (figure.of(&self.oracle)?, figure.of(&self.gilscope)?);
+        (truth > 0).then(|| (said as f64 - truth as f64) / truth as f64)
+    }
+
+    /// The figures that there are waits enough to judge.
+    pub fn judged(&self) -> &'static [Figure] {
+        match self.oracle.count {
+            0..NOTHING_BELOW => &[],
+            NOTHING_BELOW..JUDGED_FROM => &Figure::TOTALS,
+            JUDGED_FROM.. => &Figure::ALL,
+        }
+    }
+
+    fn broken(&self, figures: &[Figure]) -> Vec<String> {
+        let (waits, judged) = (self.oracle.count, self.judged());
+        let broken = figures.iter().filter(|figure| judged.contains(figure));
+        let broken = broken.filter_map(|&figure| match self.error(figure) {
+            Some(error) if error.abs() <= figure.bound() => None,
+            Some(error) => Some(format!(
+                "{figure} {:+.2} %, bound {} %, of {waits}",
+                error * 100.0,
+                figure.bound() * 100.0
+            )),
+            None => Some(format!("{figure} missing, of {waits}")),
+        });
+        broken.collect()
+    }
+}
+
+/// One run, judged.
+#[derive(Debug)]
+pub struct Comparison {
+    /// The interpreter's name.
+    pub python: String,
+    /// The workload's.
+    pub workload: String,
+    /// Waits of all threads.
+    pub waits: Pair,
+    /// Forced switches of all threads.
+    pub yields: Pair,
+    /// Waits of each thread, by its id.
+    pub threads: BTreeMap<u32, Pair>,
+    /// Contended acquisitions that made no futex call, which nobody sees who looks from the kernel. Not among the waits.
+    pub without_futex: u64,
+    lost: Vec<String>,
+}
+
+impl Comparison {
+    /// Reads the two reports, which must be of one process each.
+    pub fn new(python: &str, workload: &str, oracle: &[u8], gilscope: &[u8]) -> Result<Self> {
+        let oracle: Oracle = serde_json::from_slice(oracle).context("the oracle's report")?;
+        let gilscope: Gilscope = serde_json::from_slice(gilscope).context("gilscope's report")?;
+        let (truth, said) = (oracle.process()?, gilscope.process()?);
+        let mut threads: BTreeMap<u32, Pair> = BTreeMap::new();
+        for thread in &truth.threads {
+            threads.entry(thread.tid).or_default().oracle = thread.futex;
+        }
+        for thread in &said.threads {
+            threads.entry(thread.tid).or_default().gilscope = thread.wait();
+        }
+        Ok(Self {
+            python: python.to_owned(),
+            workload: workload.to_owned(),
+            waits: Pair {
+                oracle: truth.futex,
+                gilscope: said.gil_wait,
+            },
+            yields: Pair {
+                oracle: truth.forced_switch_futex,
+                gilscope: said.forced_switch(),
+            },
+            threads,
+            without_futex: truth.take_gil.count.saturating_sub(truth.futex.count),
+            lost: oracle.lost().into_iter().chain(gilscope.lost()).collect(),
+        })
+    }
+
+    /// The threads with enough waits to be judged.
+    pub fn judged_threads(&self) -> impl Iterator<Item = (u32, &Pair)> {
+        let all = self.threads.iter().map(|(&tid, pair)| (tid, pair));
+        all.filter(|(_, pair)| pair.oracle.count >= JUDGED_FROM)
+    }
+
+    /// The error of the thread that is furthest off in this figure.
+    pub fn worst_thread(&self, figure: Figure) -> Option<f64> {
+        let errors = self
+            .judged_threads()
+            .filter_map(|(_, pair)| pair.error(figure));
+        errors.max_by(|a, b| a.abs().total_cmp(&b.abs()))
+    }
+
+    /// What is off by more than its bound, and what was lost: a sentence each, which names the run.
+    pub fn broken(&self) -> Vec<String> {
+        let mut broken = self.lost.clone();
+        broken.extend(self.waits.broken(&Figure::ALL));
+        for (tid, pair) in self.judged_threads() {
+            let of_thread = pair.broken(&Figure::ALL);
+            broken.extend(of_thread.iter().map(|what| format!("thread {tid}: {what}")));
+        }
+        let yields = self.yields.broken(&Figure::TOTALS);
+        broken.extend(yields.iter().map(|what| format!("forced switches: {what}")));
+        let run = format!("{}, {}", self.python, self.workload);
+        broken.iter().map(|what| format!("{run}: {what}")).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+use super::*;
+
+fn oracle(count: u64, sum_ns: u64, yields: u64) -> String {
+    let figures = |count: u64, sum_ns: u64| {
+        format!(
+            r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900,"p50_ns":100,"p90_ns":200,"p99_ns":300}}"#
+        )
+    };
+    let futex = figures(count, sum_ns);
+    format!(
+        r#"{{"records_lost":0,"untracked_calls":0,"processes":[{{"pid":7,"take_gil":{},"futex":{futex},
+        "forced_switch_futex":{},"threads":[{{"tid":8,"futex":{futex}}}]}}]}}"#,
+        figures(count + 1, sum_ns),
+        figures(yields, yields * 100),
+    )
+}
+
+fn gilscope(count: u64, sum_ns: u64, p99_ns: u64, yields: u64, lost: u64) -> String {
+    let figures = |count: u64, sum_ns: u64| {
+        format!(
+            r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900,"p50_ns":100,"p99_ns":{p99_ns},"hdr":null}}"#
+        )
+    };
+    let wait = figures(count, sum_ns);
+    format!(
+        r#"{{"loss":{{"events_lost":{lost},"waits_lost":0}},"processes":[{{"pid":7,"gil_wait":{wait},
+        "threads":[{{"tid":8,"gil":[{{"wait":{wait},"yield":{}}}]}},{{"tid":9,"gil":[]}}]}}]}}"#,
+        figures(yields, yields * 100),
+    )
+}
+
+fn broken(oracle: &str, gilscope: &str) -> Vec<String> {
+    let run = Comparison::new("python", "spin", oracle.as_bytes(), gilscope.as_bytes());
+    run.unwrap().broken()
+}
+
+#[test]
+fn within_the_bounds_nothing_is_broken() {
+    assert_eq!(
+        broken(
+            &oracle(1000, 100_000, 200),
+            &gilscope(971, 101_900, 314, 197, 0)
+        ),
+        [""; 0]
+    );
+}
+
+#[test]
+fn each_bound_is_held_for_the_process_and_its_thread() {
+    let told = broken(
+        &oracle(1000, 100_000, 0),
+        &gilscope(960, 102_100, 320, 0, 0),
+    );
+    assert_eq!(
+        told,
+        [
+            "python, spin: waits -4.00 %, bound 3 %, of 1000",
+            "python, spin: total wait +2.10 %, bound 2 %, of 1000",
+            "python, spin: p99 +6.67 %, bound 5 %, of 1000",
+            "python, spin: thread 8: waits -4.00 %, bound 3 %, of 1000",
+            "python, spin: thread 8: total wait +2.10 %, bound 2 %, of 1000",
+            "python, spin: thread 8: p99 +6.67 %, bound 5 %, of 1000",
+        ]
+    );
+}
+
+#[test]
+fn a_distribution_of_few_waits_is_not_judged_but_their_number_is() {
+    let told = broken(&oracle(500, 50_000, 0), &gilscope(400, 50_000, 900, 0, 0));
+    assert_eq!(told, ["python, spin: waits -20.00 %, bound 3 %, of 500"]);
+    assert_eq!(
+        broken(&oracle(50, 5_000, 0), &gilscope(1, 1, 1, 0, 0)),
+        [""; 0]
+    );
+}
+
+#[test]
+fn forced_switches_and_losses_are_told() {
+    let told = broken(
+        &oracle(500, 50_000, 200),
+        &gilscope(500, 50_000, 300, 190, 3),
+    );
+    assert_eq!(
+        told,
+        [
+            "python, spin: gilscope lost 3 events, 0 of them waits",
+            "python, spin: forced switches: waits -5.00 %, bound 3 %, of 200",
+            "python, spin: forced switches: total wait -5.00 %, bound 2 %, of 200",
+        ]
+    );
+}
+
+#[test]
+fn a_thread_that_gilscope_did_not_see_is_broken() {
+    let blind = gilscope(1000, 100_000, 300, 0, 0).replace(r#""tid":8"#, r#""tid":10"#);
+    let told = broken(&oracle(1000, 100_000, 0), &blind);
+    assert!(
+        told.contains(&"python, spin: thread 8: waits -100.00 %, bound 3 %, of 1000".to_owned()),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&"python, spin: thread 8: p50 missing, of 1000".to_owned()),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn what_has_no_futex_call_is_counted_apart() {
+    let (oracle, gilscope) = (oracle(10, 100, 0), gilscope(10, 100, 1, 0, 0));
+    let run = Comparison::new("python", "spin", oracle.as_bytes(), gilscope.as_bytes());
+    assert_eq!(run.unwrap().without_futex, 1);
+}

@@ -1,0 +1,156 @@
+//! One run of a workload under both tracers.
+//!
+//! The workload pauses before it runs and after (`--hold`): both tracers attach in the first pause and detach in the
+//! second, so both see the whole run, and no wait is under way at either end.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context as _, Result};
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::{
+    Comparison, Python,
+    child::{Child, Stream},
+    python::workspace,
+};
+
+/// Longer than any step of a run takes on a busy machine, besides the run's own length.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs `workload` for so long under both tracers and compares them. Needs root.
+pub fn compare(python: &Python, workload: &str, seconds: f64) -> Result<Comparison> {
+    try_compare(python, workload, seconds).with_context(|| format!("{}, {workload}", python.name))
+}
+
+fn try_compare(python: &Python, workload: &str, seconds: f64) -> Result<Comparison> {
+    let patience = PATIENCE.saturating_add(Duration::try_from_secs_f64(seconds)?);
+    let folder = tempfile::tempdir()?;
+    let (truth, said) = (folder.path().join("oracle"), folder.path().join("gilscope"));
+    let scripts = Scripts::seen_from(python)?;
+
+    let mut target = scripts.command(python, workload)?;
+    target
+        .arg("--hold")
+        .arg("--seconds")
+        .arg(seconds.to_string());
+    let mut target = Child::start(&mut target, Stream::Stdout, patience)?;
+    target.line("idle")?;
+    let mut oracle = Child::start(
+        &mut oracle(python, target.pid(), &truth)?,
+        Stream::Stdout,
+        patience,
+    )?;
+    oracle.line("ready")?;
+    let mut gilscope = Child::start(
+        &mut gilscope(target.pid(), &said)?,
+        Stream::Stderr,
+        patience,
+    )?;
+    gilscope.line("tracing process")?;
+
+    target.say_line()?;
+    target.line("rate")?;
+    gilscope.signal(Signal::SIGINT)?;
+    gilscope.end()?;
+    oracle.say_line()?;
+    oracle.end()?;
+    target.end()?;
+    Comparison::new(&python.name, workload, &fs::read(truth)?, &fs::read(said)?)
+}
+
+/// The workloads' scripts, where the interpreter sees them.
+struct Scripts {
+    /// As seen from this program's root.
+    folder: PathBuf,
+    /// Holds the copy inside the interpreter's own root.
+    _copy: Option<TempDir>,
+}
+
+impl Scripts {
+    fn seen_from(python: &Python) -> Result<Self> {
+        let original = workspace().join("tests/workloads");
+        let Some(root) = &python.root else {
+            return Ok(Self {
+                folder: original,
+                _copy: None,
+            });
+        };
+        let copy = tempfile::tempdir_in(root.join("tmp"))?;
+        for entry in fs::read_dir(original)? {
+            let entry = entry?;
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|extension| extension == "py")
+            {
+                fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+            }
+        }
+        Ok(Self {
+            folder: copy.path().to_path_buf(),
+            _copy: Some(copy),
+        })
+    }
+
+    fn command(&self, python: &Python, workload: &str) -> Result<Command> {
+        let executable = python.python.as_ref().context("it is not here")?;
+        let script = self.folder.join(format!("{workload}.py"));
+        let mut command = match &python.root {
+            None => Command::new(executable),
+            Some(root) => {
+                let mut chroot = Command::new("chroot");
+                chroot.arg(root).arg(executable);
+                chroot
+            }
+        };
+        let seen = match &python.root {
+            None => script,
+            Some(root) => Path::new("/").join(script.strip_prefix(root)?),
+        };
+        command.arg(seen).env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(command)
+    }
+}
+
+fn oracle(python: &Python, pid: u32, json: &Path) -> Result<Command> {
+    let mut command = Command::new(built("gil-oracle")?);
+    command.args(["--futex-view", "--yields", "--until-stdin-closes", "--pid"]);
+    command.arg(pid.to_string()).arg("--json").arg(json);
+    if let Some(file) = &python.debug_file {
+        command.arg("--debug-file").arg(file);
+    }
+    Ok(command)
+}
+
+fn gilscope(pid: u32, json: &Path) -> Result<Command> {
+    let mut command = Command::new(built("gilscope")?);
+    command
+        .args(["--quiet", "--pid"])
+        .arg(pid.to_string())
+        .arg("--json")
+        .arg(json);
+    command.stdout(Stdio::null());
+    Ok(command)
+}
+
+/// The program as cargo built it last, by whatever profile.
+fn built(name: &str) -> Result<PathBuf> {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
+    let profiles =
+        ["release", "debug"].map(|profile| workspace().join(&target).join(profile).join(name));
+    let modified =
+        |path: &PathBuf| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
+    let newest = profiles
+        .into_iter()
+        .filter(|path| path.is_file())
+        .max_by_key(modified);
+    newest.with_context(|| {
+        format!("{name} is not built: cargo build --release -p gilscope -p gil-oracle")
+    })
+}
