@@ -156,19 +156,6 @@ impl Launched {
         }
     }
 
-    /// Waits for its end.
-    ///
-    /// # Errors
-    /// Where it is not ours to wait for.
-    pub fn wait(&self) -> anyhow::Result<WaitStatus> {
-        loop {
-            match waitpid(self.pid, None) {
-                Err(Errno::EINTR) => {}
-                other => return other.context("cannot wait for the command"),
-            }
-        }
-    }
-
     /// Hands on a signal that gilscope got.
     pub fn signal(&self, signal: Signal) {
         if let Err(error) = kill(self.pid, signal) {

@@ -97,14 +97,15 @@ pub fn run(options: &Options) -> ExitCode {
 fn trace_processes(options: &Options, pids: &[u32]) -> anyhow::Result<ExitCode> {
     check(options)?;
     let targets = targets(options, pids)?;
-    let (runtime, signals) = runtime()?;
+    let (runtime, mut signals) = runtime()?;
     let mut session = Session::attach(session_options(options, options.children))?;
     for (process, interpreter) in targets {
         let line = announcement(&process, &interpreter);
         session.follow(process, interpreter)?;
         eprintln!("{line}");
     }
-    runtime.block_on(trace(options, &mut session, None, signals))?;
+    runtime.block_on(trace(options, &mut session, None, &mut signals))?;
+    let_interrupt_end();
     report::write(options, &session.finish())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -112,15 +113,15 @@ fn trace_processes(options: &Options, pids: &[u32]) -> anyhow::Result<ExitCode> 
 fn trace_command(options: &Options, command: &[OsString]) -> anyhow::Result<ExitCode> {
     check(options)?;
     let mut launched = launch::launch(command)?;
-    let (runtime, signals) = runtime()?;
+    let (runtime, mut signals) = runtime()?;
     let mut session = Session::attach(session_options(options, true))?;
     session.follow_from_start(not_yet_itself(&launched, command)?)?;
     launched.go()?;
-    let ended = runtime.block_on(trace(options, &mut session, Some(&launched), signals))?;
+    let ended = runtime.block_on(trace(options, &mut session, Some(&launched), &mut signals))?;
     report::write(options, &session.finish())?;
     let status = match ended {
         Some(status) => status,
-        None => launched.wait()?,
+        None => runtime.block_on(outlive(&launched, &mut signals)),
     };
     Ok(failure::of_command(status))
 }
@@ -234,6 +235,9 @@ struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Signal,
+    quit: Signal,
+    user_1: Signal,
+    user_2: Signal,
     child: Signal,
 }
 
@@ -244,6 +248,9 @@ impl Signals {
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
             hang_up: catch(SignalKind::hangup())?,
+            quit: catch(SignalKind::quit())?,
+            user_1: catch(SignalKind::user_defined1())?,
+            user_2: catch(SignalKind::user_defined2())?,
             child: catch(SignalKind::child())?,
         })
     }
@@ -254,6 +261,9 @@ impl Signals {
             _ = self.interrupt.recv() => nix::sys::signal::Signal::SIGINT,
             _ = self.terminate.recv() => nix::sys::signal::Signal::SIGTERM,
             _ = self.hang_up.recv() => nix::sys::signal::Signal::SIGHUP,
+            _ = self.quit.recv() => nix::sys::signal::Signal::SIGQUIT,
+            _ = self.user_1.recv() => nix::sys::signal::Signal::SIGUSR1,
+            _ = self.user_2.recv() => nix::sys::signal::Signal::SIGUSR2,
             _ = self.child.recv() => nix::sys::signal::Signal::SIGCHLD,
         }
     }
@@ -264,7 +274,7 @@ async fn trace(
     options: &Options,
     session: &mut Session,
     command: Option<&Launched>,
-    mut signals: Signals,
+    signals: &mut Signals,
 ) -> anyhow::Result<Option<nix::sys::wait::WaitStatus>> {
     let ring = session
         .ring_fd()
@@ -308,6 +318,28 @@ async fn trace(
     }
     progress.clear();
     Ok(None)
+}
+
+/// Waits for the command, which runs on after the report.
+async fn outlive(command: &Launched, signals: &mut Signals) -> nix::sys::wait::WaitStatus {
+    loop {
+        if let Some(status) = command.ended() {
+            return status;
+        }
+        match signals.next().await {
+            nix::sys::signal::Signal::SIGCHLD => {}
+            signal => forward(signal, command),
+        }
+    }
+}
+
+/// From here on an interrupt ends gilscope at once: the user asked to finish, and asks again.
+fn let_interrupt_end() {
+    use nix::sys::signal::{SigHandler, Signal::SIGINT, signal};
+    // SAFETY: the default action replaces a handler; nothing else is shared with it.
+    if let Err(error) = unsafe { signal(SIGINT, SigHandler::SigDfl) } {
+        log::debug!("interrupts stay caught: {error}");
+    }
 }
 
 /// The terminal sends an interrupt to the command too; what came from elsewhere is handed on.

@@ -100,6 +100,10 @@ fn headline(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::R
     let waited_ns = process.threads.iter().map(ThreadReport::waited_ns);
     let waited_ns = waited_ns.chain(others.map(|others| others.waited_ns()));
     let waited_ns = waited_ns.fold(0, u64::saturating_add);
+    if process.gils.is_empty() {
+        let none = "No CPython was found in it, so there was no GIL to wait for.";
+        return writeln!(out, "{}", style.bold(none));
+    }
     let threads = (process.threads.len() as u64).saturating_add(others.map_or(0, |o| o.threads));
     if process.gil_wait.count == 0 && waited_ns == 0 {
         let none = format!("No thread waited for the GIL in these {observed}.");

@@ -61,6 +61,23 @@ GIL 0: CPython 3.11.2; found by _PyRuntime, measured by futex calls.
     assert_eq!(shown(quiet), expected);
 }
 
+#[test]
+fn a_process_without_a_gil_is_no_result_about_one() {
+    let other = ProcessReport {
+        gil_wait: HistogramSummary::default(),
+        contended_ns: 0,
+        gils: Vec::new(),
+        threads: vec![idle(4_242)],
+        ..process()
+    };
+    let expected = "\
+Process 4242: python3 app.py --port 80
+No CPython was found in it, so there was no GIL to wait for.
+
+";
+    assert_eq!(shown(other), expected);
+}
+
 /// A thread that waits all the time finishes no wait.
 #[test]
 fn an_unfinished_wait_is_a_wait() {
