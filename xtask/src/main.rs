@@ -14,6 +14,8 @@ mod ebpf;
 mod oracle;
 mod overhead;
 mod process;
+#[cfg(test)]
+mod rooms;
 mod root;
 mod test;
 mod workspace;
