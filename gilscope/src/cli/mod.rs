@@ -1,6 +1,6 @@
 //! The command line, to plain options.
 
-use crate::commands::trace;
+use crate::commands::options::{Options, Source, Subject};
 use clap::{CommandFactory, Parser, error::ErrorKind};
 use jiff::SignedDuration;
 use std::{path::PathBuf, time::Duration};
@@ -39,8 +39,8 @@ pub struct Cli {
     json: Option<PathBuf>,
 
     /// What to measure the waits by
-    #[arg(long, value_enum, default_value_t = trace::Source::Auto)]
-    source: trace::Source,
+    #[arg(long, value_enum, default_value_t = Source::Auto)]
+    source: Source,
 
     /// Show all threads in the text report, not only the 20 that waited most
     #[arg(long)]
@@ -95,12 +95,12 @@ impl Cli {
     }
 
     /// The options of the tracing command.
-    pub fn into_options(self) -> trace::Options {
-        trace::Options {
+    pub fn into_options(self) -> Options {
+        Options {
             subject: if self.command.is_empty() {
-                trace::Subject::Processes(self.pids)
+                Subject::Processes(self.pids)
             } else {
-                trace::Subject::Command(self.command)
+                Subject::Command(self.command)
             },
             duration: self.duration,
             json: self.json,

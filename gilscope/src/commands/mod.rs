@@ -2,5 +2,8 @@
 
 mod failure;
 mod launch;
+pub mod options;
+mod progress;
 mod report;
+mod signals;
 pub mod trace;

@@ -1,6 +1,6 @@
 //! Puts a report where the user wants it.
 
-use super::trace::{Options, Subject};
+use super::options::{Options, Subject};
 use crate::{
     model::Report,
     output::{Destination, Owner, json, text},

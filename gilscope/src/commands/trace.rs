@@ -1,27 +1,27 @@
 //! Traces processes, or a command from its start, and reports.
 
-use super::{failure, launch, launch::Launched, report};
+use super::{
+    failure, launch,
+    launch::Launched,
+    options::{Options, Source, Subject},
+    progress::ProgressLine,
+    report,
+    signals::{Signals, forward, let_interrupt_end},
+};
 use crate::{
     interpreter::Interpreter,
-    model::{Progress, WaitSource},
-    output::progress,
+    model::WaitSource,
     probe::{self, Limits},
     target::Process,
     watch::{self, Session},
 };
 use anyhow::Context;
 use std::{
-    collections::BTreeSet,
-    ffi::OsString,
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
+    collections::BTreeSet, ffi::OsString, io::IsTerminal, process::ExitCode, time::Duration,
 };
 use tokio::{
     io::unix::AsyncFd,
     runtime::Runtime,
-    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until},
 };
 
@@ -35,49 +35,6 @@ const REFRESH: Duration = Duration::from_secs(1);
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Descendants that are looked at with `--children`.
 const MAX_DESCENDANTS: usize = 1024;
-
-/// What the waits are measured by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Source {
-    /// The futex tracepoints, wherever they can name the lock
-    Auto,
-    /// The futex tracepoints
-    Futex,
-    /// Uprobes on the C library's condition variables: every wait costs the target several traps
-    Uprobe,
-}
-
-/// What is traced.
-#[derive(Clone, Debug)]
-pub enum Subject {
-    /// Live processes.
-    Processes(Vec<u32>),
-    /// A command, from its start.
-    Command(Vec<OsString>),
-}
-
-/// What the user asked for.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// What is traced.
-    pub subject: Subject,
-    /// How long; `None`: until a signal or the targets' end.
-    pub duration: Option<Duration>,
-    /// Where the JSON report goes.
-    pub json: Option<PathBuf>,
-    /// What the waits are measured by.
-    pub source: Source,
-    /// No limit on the text report's threads.
-    pub all_threads: bool,
-    /// Rows for threads.
-    pub max_threads: usize,
-    /// Follow what the targets fork.
-    pub children: bool,
-    /// No progress.
-    pub quiet: bool,
-    /// Show what the programs in the kernel have to say.
-    pub kernel_log: bool,
-}
 
 /// Does it, and says how it went.
 pub fn run(options: &Options) -> ExitCode {
@@ -230,45 +187,6 @@ fn runtime() -> anyhow::Result<(Runtime, Signals)> {
     Ok((runtime, signals))
 }
 
-/// Signals that end the tracing, or are a command's.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-    quit: Signal,
-    user_1: Signal,
-    user_2: Signal,
-    child: Signal,
-}
-
-impl Signals {
-    fn catch() -> anyhow::Result<Self> {
-        let catch = |kind| signal(kind).context("cannot catch signals");
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hang_up: catch(SignalKind::hangup())?,
-            quit: catch(SignalKind::quit())?,
-            user_1: catch(SignalKind::user_defined1())?,
-            user_2: catch(SignalKind::user_defined2())?,
-            child: catch(SignalKind::child())?,
-        })
-    }
-
-    /// The next that asks to end.
-    async fn next(&mut self) -> nix::sys::signal::Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => nix::sys::signal::Signal::SIGINT,
-            _ = self.terminate.recv() => nix::sys::signal::Signal::SIGTERM,
-            _ = self.hang_up.recv() => nix::sys::signal::Signal::SIGHUP,
-            _ = self.quit.recv() => nix::sys::signal::Signal::SIGQUIT,
-            _ = self.user_1.recv() => nix::sys::signal::Signal::SIGUSR1,
-            _ = self.user_2.recv() => nix::sys::signal::Signal::SIGUSR2,
-            _ = self.child.recv() => nix::sys::signal::Signal::SIGCHLD,
-        }
-    }
-}
-
 /// Takes records until it is time to report. Answers how the command ended, if it has.
 async fn trace(
     options: &Options,
@@ -329,63 +247,6 @@ async fn outlive(command: &Launched, signals: &mut Signals) -> nix::sys::wait::W
         match signals.next().await {
             nix::sys::signal::Signal::SIGCHLD => {}
             signal => forward(signal, command),
-        }
-    }
-}
-
-/// From here on an interrupt ends gilscope at once: the user asked to finish, and asks again.
-fn let_interrupt_end() {
-    use nix::sys::signal::{SigHandler, Signal::SIGINT, signal};
-    // SAFETY: the default action replaces a handler; nothing else is shared with it.
-    if let Err(error) = unsafe { signal(SIGINT, SigHandler::SigDfl) } {
-        log::debug!("interrupts stay caught: {error}");
-    }
-}
-
-/// The terminal sends an interrupt to the command too; what came from elsewhere is handed on.
-fn forward(signal: nix::sys::signal::Signal, command: &Launched) {
-    let from_terminal = signal == nix::sys::signal::Signal::SIGINT && is_in_foreground();
-    if !from_terminal {
-        command.signal(signal);
-    }
-}
-
-fn is_in_foreground() -> bool {
-    std::fs::File::open("/dev/tty")
-        .ok()
-        .and_then(|terminal| nix::unistd::tcgetpgrp(terminal).ok())
-        .is_some_and(|group| group == nix::unistd::getpgrp())
-}
-
-/// One line on the terminal, written over each second.
-struct ProgressLine {
-    before: Progress,
-    shown: bool,
-    wanted: bool,
-}
-
-impl ProgressLine {
-    fn new(options: &Options) -> Self {
-        Self {
-            before: Progress::default(),
-            shown: false,
-            wanted: !options.quiet && std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn show(&mut self, session: &Session) {
-        if self.wanted {
-            let now = session.progress();
-            let line = progress::line(&self.before, &now);
-            self.before = now;
-            let _ = write!(std::io::stderr(), "\r\x1b[K{line}");
-            self.shown = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 }
