@@ -149,6 +149,10 @@ pub struct Counters {
     pub reads_failed: u64,
     /// Futex events on a GIL's words.
     pub gil_events: u64,
+    /// Entries of functions that wait for a GIL.
+    pub condvar_waits: u64,
+    /// Their returns.
+    pub condvar_returns: u64,
 }
 
 #[cfg(feature = "user")]
@@ -179,9 +183,9 @@ const _: () = {
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 24);
     assert!(size_of::<Sched>() == 48);
-    assert!(size_of::<Wait>() == 96);
-    assert!(size_of::<Thread>() == 168);
+    assert!(size_of::<Wait>() == 144);
+    assert!(size_of::<Thread>() == 216);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
-    assert!(size_of::<Counters>() == 32);
+    assert!(size_of::<Counters>() == 48);
 };

@@ -35,8 +35,8 @@ impl Thread {
         thread
     }
 
-    fn take(&mut self, finished: Option<Finished>) {
-        self.finished.extend(finished);
+    fn take(&mut self, finished: bool) {
+        self.finished.extend(finished.then_some(self.wait.finished));
     }
 
     fn sleeps(&mut self, word: u32, bitset: bool) {
@@ -349,13 +349,42 @@ fn a_wait_without_a_beginning_is_cut_off() {
 }
 
 #[test]
-fn a_sleep_whose_end_was_missed_is_dropped() {
+fn a_sleep_whose_end_was_missed_ends_where_the_thread_got_a_processor() {
+    let asleep = || {
+        let mut thread = Thread::behind_another();
+        thread.sleeps(word::COND, true);
+        thread.now_ns += 99_000_000;
+        thread.wait.enters_cpu(thread.now_ns);
+        thread.runs(2_000_000);
+        thread
+    };
+    let mut releases = asleep();
+    releases.drops();
+    assert_eq!(releases.lengths(), [(kind::WAIT, 99_000_000)]);
+
+    let mut calls = asleep();
+    let finished = calls.wait.is_elsewhere();
+    calls.take(finished);
+    assert_eq!(calls.lengths(), [(kind::WAIT, 99_000_000)]);
+
+    let mut waits_again = asleep();
+    waits_again.switches(2, OTHER);
+    waits_again.sleeps_on_cond(1_000, 0);
+    waits_again.drops();
+    assert_eq!(
+        waits_again.lengths(),
+        [(kind::WAIT, 99_000_000), (kind::WAIT, 1_000)]
+    );
+}
+
+#[test]
+fn a_thread_that_is_killed_in_its_sleep_has_finished_no_wait() {
     let mut thread = Thread::behind_another();
     thread.sleeps(word::COND, true);
-    thread.runs(1_000_000_000);
-    thread.sleeps_on_cond(1_000, 0);
-    thread.drops();
-    assert_eq!(thread.lengths(), [(kind::WAIT, 1_000)]);
+    thread.wait.enters_cpu(thread.now_ns + 1_000);
+    let finished = thread.wait.is_no_longer_seen();
+    thread.take(finished);
+    assert_eq!(thread.lengths(), []);
 }
 
 #[test]

@@ -107,8 +107,10 @@ pub struct Finished {
 pub struct Wait {
     /// First sleep's entry.
     pub start_ns: u64,
-    /// Last sleep's exit.
+    /// Last sleep's exit; while it sleeps, when it last got a processor.
     pub end_ns: u64,
+    /// The present, or last, sleep's entry.
+    pub sleep_ns: u64,
     /// The thread's processor time at the last sleep's exit.
     pub cpu_ns: u64,
     /// The GIL's changes of holder at the last sleep's exit.
@@ -117,6 +119,8 @@ pub struct Wait {
     pub view_address: u64,
     /// Stack pointer at the entry of the waiting function, where that is what is measured.
     pub stack_pointer: u64,
+    /// What has finished last.
+    pub finished: Finished,
     /// The thread's state, once it is known from its own `drop_gil`.
     pub tstate: u64,
     /// The GIL's index in its process.
@@ -167,10 +171,21 @@ impl Wait {
         Self {
             start_ns: now_ns,
             end_ns: now_ns,
+            sleep_ns: now_ns,
             cpu_ns: 0,
             switch_number: 0,
             view_address,
             stack_pointer: 0,
+            finished: Finished {
+                kind: 0,
+                gil_id: 0,
+                start_ns: 0,
+                end_ns: 0,
+                timeouts: 0,
+                futile_wakeups: 0,
+                switches: 0,
+                cut_at_start: 0,
+            },
             tstate: 0,
             gil_id,
             phase: phase::ASLEEP,
@@ -190,9 +205,12 @@ impl Wait {
         self.phase == phase::ASLEEP && self.kind == kind::WAIT && self.gil_id == gil_id
     }
 
-    /// The thread goes to sleep on one of a GIL's words. Answers the interval that this ends.
+    /// The thread goes to sleep on one of a GIL's words. This and what follows answers whether an
+    /// interval has finished: then it is in [`Wait::finished`], which needs no room on the small
+    /// stack of a program in the kernel.
     #[inline(always)]
-    pub fn sleeps(&mut self, sleep: &Sleep) -> Option<Finished> {
+    pub fn sleeps(&mut self, sleep: &Sleep) -> bool {
+        self.must_be_awake();
         let holds = self.tstate != 0 && sleep.view.last_holder == self.tstate;
         let purpose = match sleep.word {
             word::SWITCH_COND => kind::YIELD,
@@ -209,7 +227,7 @@ impl Wait {
         if purpose == 0 {
             return self.finish();
         }
-        let mut finished = None;
+        let mut finished = false;
         if self.phase != phase::IDLE && !self.continues(purpose, sleep) {
             finished = self.finish();
         }
@@ -227,6 +245,7 @@ impl Wait {
         }
         self.phase = phase::ASLEEP;
         self.word = sleep.word;
+        self.sleep_ns = sleep.now_ns;
         finished
     }
 
@@ -237,7 +256,7 @@ impl Wait {
         }
         let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
         let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
-        self.phase == phase::AWAKE && (ran_ns <= RETRY_CPU_NS || switches < 2)
+        ran_ns <= RETRY_CPU_NS || switches < 2
     }
 
     /// The sleep is over; `result` is the system call's.
@@ -267,12 +286,8 @@ impl Wait {
 
     /// The thread wakes others on one of a GIL's words.
     #[inline(always)]
-    pub fn wakes_others(
-        &mut self,
-        word: u32,
-        owns_mutex: bool,
-        view: &GilView,
-    ) -> Option<Finished> {
+    pub fn wakes_others(&mut self, word: u32, owns_mutex: bool, view: &GilView) -> bool {
+        self.must_be_awake();
         match word {
             word::COND if owns_mutex => {
                 // `drop_gil` signals while it owns the mutex: nobody can have taken the GIL yet.
@@ -282,38 +297,67 @@ impl Wait {
             word::SWITCH_COND => self.finish(),
             // It unlocks the mutex, at the end of `take_gil` or in `drop_gil`.
             _ if self.tstate != 0 && view.last_holder == self.tstate => self.finish(),
-            _ => None,
+            _ => false,
         }
     }
 
     /// The thread did something that it does not do inside `take_gil` or `drop_gil`.
     #[inline(always)]
-    pub fn is_elsewhere(&mut self) -> Option<Finished> {
+    pub fn is_elsewhere(&mut self) -> bool {
+        self.must_be_awake();
+        self.is_no_longer_seen()
+    }
+
+    /// The thread acts, so its sleep is over, though nobody has seen the end of it: the kernel leaves
+    /// programs out while another is at work on the processor (`kernel/trace/bpf_trace.c`:
+    /// `trace_call_bpf`). It ended when the thread last got a processor, or at once if it kept it.
+    #[inline(always)]
+    fn must_be_awake(&mut self) {
+        if self.phase == phase::ASLEEP {
+            self.phase = phase::AWAKE;
+            self.slept = 1;
+            if self.end_ns < self.sleep_ns {
+                self.end_ns = self.sleep_ns;
+            }
+        }
+    }
+
+    /// The thread ends, or tracing does. What it sleeps in stays unfinished.
+    #[inline(always)]
+    pub fn is_no_longer_seen(&mut self) -> bool {
         match self.phase {
             phase::AWAKE => self.finish(),
-            _ => None,
+            _ => false,
         }
     }
 
     /// The thread leaves the processor.
     #[inline(always)]
-    pub fn leaves_cpu(&mut self, voluntary: bool) -> Option<Finished> {
+    pub fn leaves_cpu(&mut self, voluntary: bool) -> bool {
         match (voluntary, self.phase) {
             (true, phase::ASLEEP) => {
                 self.switches += 1;
-                None
+                false
             }
-            (true, _) => self.is_elsewhere(),
-            (false, _) => None,
+            (true, _) => self.is_no_longer_seen(),
+            (false, _) => false,
+        }
+    }
+
+    /// The thread gets a processor.
+    #[inline(always)]
+    pub fn enters_cpu(&mut self, now_ns: u64) {
+        if self.phase == phase::ASLEEP {
+            self.end_ns = now_ns;
         }
     }
 
     /// What is open, if anything, ends at its last sleep's exit.
     #[inline(always)]
-    pub fn finish(&mut self) -> Option<Finished> {
-        let mut finished = None;
-        if self.phase == phase::AWAKE && self.slept != 0 {
-            finished = Some(Finished {
+    fn finish(&mut self) -> bool {
+        let is_interval = self.phase == phase::AWAKE && self.slept != 0;
+        if is_interval {
+            self.finished = Finished {
                 kind: self.kind,
                 gil_id: self.gil_id,
                 start_ns: self.start_ns,
@@ -322,7 +366,7 @@ impl Wait {
                 futile_wakeups: self.futile_wakeups,
                 switches: self.switches,
                 cut_at_start: self.cut_at_start,
-            });
+            };
         }
         self.phase = phase::IDLE;
         self.kind = 0;
@@ -332,6 +376,6 @@ impl Wait {
         self.woken = 0;
         self.cut_at_start = 0;
         self.slept = 0;
-        finished
+        is_interval
     }
 }

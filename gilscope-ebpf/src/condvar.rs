@@ -46,6 +46,7 @@ pub fn condvar_wait(ctx: ProbeContext) -> u32 {
     if let Some((thread, info)) = lock_of(&ctx) {
         if gil::sleeps(thread, &info, true, false).is_some() && thread.wait.phase == phase::ASLEEP {
             thread.wait.stack_pointer = registers(&ctx).rsp;
+            emit::condvar_wait();
         }
     }
     0
@@ -61,6 +62,7 @@ pub fn condvar_wait_return(ctx: ProbeContext) -> u32 {
         && thread.wait.stack_pointer == registers(&ctx).rsp
     {
         thread.wait.stack_pointer = 0;
+        emit::condvar_return();
         let timed_out = registers(&ctx).rax as u32 as u64 == TIMED_OUT;
         gil::wakes_up(thread, if timed_out { ETIMEDOUT } else { 0 });
     }
@@ -72,6 +74,7 @@ pub fn condvar_wait_return(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn condvar_signal(ctx: ProbeContext) -> u32 {
     if let Some((thread, info)) = lock_of(&ctx) {
+        thread.wait.stack_pointer = 0;
         gil::wakes_others(thread, &info, true);
     }
     0

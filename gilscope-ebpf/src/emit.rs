@@ -47,6 +47,22 @@ pub fn gil_event() {
     }
 }
 
+/// A function that waits for a GIL was entered.
+#[inline(always)]
+pub fn condvar_wait() {
+    if let Some(counters) = counters() {
+        counters.condvar_waits += 1;
+    }
+}
+
+/// It has returned.
+#[inline(always)]
+pub fn condvar_return() {
+    if let Some(counters) = counters() {
+        counters.condvar_returns += 1;
+    }
+}
+
 #[inline(always)]
 fn record_lost() {
     if let Some(counters) = counters() {
@@ -81,9 +97,9 @@ fn send<T: 'static>(record: T, flags: u64) -> bool {
 /// An interval is over: it is counted here and sent to user space. In `sched_switch` nobody may be
 /// woken and no entry made.
 #[inline(always)]
-pub fn finished(thread: &Thread, finished: Option<Finished>, in_scheduler: bool) {
-    let Some(finished) = finished else { return };
-    count(thread, &finished);
+pub fn finished(thread: &Thread, in_scheduler: bool) {
+    let finished = &thread.wait.finished;
+    count(thread, finished);
     if finished.cut_at_start != 0 {
         return;
     }

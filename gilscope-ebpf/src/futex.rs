@@ -49,16 +49,17 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
     };
     let op = field::<u64>(ctx, OP_OFFSET) as u32 & FUTEX_CMD_MASK;
     let thread = filter::thread_or_new(tgid, tid)?;
-    // SAFETY: copied out at once.
-    let Some(info) = (unsafe { WORDS.get(key) }).copied() else {
-        let finished = thread.wait.is_elsewhere();
-        emit::finished(thread, finished, false);
-        return None;
-    };
     // Inside a function that is measured as a whole, its own calls say nothing more.
     if thread.wait.stack_pointer != 0 {
         return None;
     }
+    // SAFETY: copied out at once.
+    let Some(info) = (unsafe { WORDS.get(key) }).copied() else {
+        if thread.wait.is_elsewhere() {
+            emit::finished(thread, false);
+        }
+        return None;
+    };
     emit::gil_event();
     match op {
         FUTEX_WAIT | FUTEX_WAIT_BITSET => {

@@ -11,12 +11,7 @@ use crate::{emit, filter};
 
 /// The thread goes to sleep on one of a GIL's words.
 #[inline(always)]
-pub fn sleeps(
-    thread: &mut Thread,
-    info: &WordInfo,
-    bitset: bool,
-    takes_back: bool,
-) -> Option<()> {
+pub fn sleeps(thread: &mut Thread, info: &WordInfo, bitset: bool, takes_back: bool) -> Option<()> {
     let now_ns = filter::now_ns();
     let sleep = Sleep {
         gil_id: info.gil_id,
@@ -29,8 +24,9 @@ pub fn sleeps(
     };
     emit::prepare_totals(thread, info.gil_id);
     thread.wait.view_address = info.view_address;
-    let finished = thread.wait.sleeps(&sleep);
-    emit::finished(thread, finished, false);
+    if thread.wait.sleeps(&sleep) {
+        emit::finished(thread, false);
+    }
     Some(())
 }
 
@@ -47,8 +43,9 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
 #[inline(always)]
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
     let view = view(info.view_address)?;
-    let finished = thread.wait.wakes_others(info.word, owns_mutex, &view);
-    emit::finished(thread, finished, false);
+    if thread.wait.wakes_others(info.word, owns_mutex, &view) {
+        emit::finished(thread, false);
+    }
     Some(())
 }
 

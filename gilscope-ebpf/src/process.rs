@@ -45,8 +45,9 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
     let (_, tid) = filter::current();
     if let Some(thread) = filter::thread(tid) {
         let now_ns = filter::now_ns();
-        let finished = thread.wait.is_elsewhere();
-        emit::finished(thread, finished, false);
+        if thread.wait.is_no_longer_seen() {
+            emit::finished(thread, false);
+        }
         thread.sched.on_cpu_ns = thread.sched.cpu_time_ns(now_ns);
         thread.sched.since_ns = now_ns;
         thread.ended_ns = now_ns;
@@ -71,8 +72,9 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
             let _ = THREADS.remove(old_tid);
         }
         if let Some(thread) = filter::thread_or_new(tgid, tid) {
-            let finished = thread.wait.is_elsewhere();
-            emit::finished(thread, finished, false);
+            if thread.wait.is_elsewhere() {
+                emit::finished(thread, false);
+            }
         }
         debug!(&ctx, "process {} replaced its program", tgid);
         emit::exec(tgid, tid, filter::now_ns());

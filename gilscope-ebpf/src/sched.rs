@@ -16,7 +16,9 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
     if let Some(next) = filter::task_tid(ctx.arg::<*const task_struct>(2))
         && let Some(thread) = filter::thread(next)
     {
-        thread.sched.enters_cpu(filter::now_ns());
+        let now_ns = filter::now_ns();
+        thread.sched.enters_cpu(now_ns);
+        thread.wait.enters_cpu(now_ns);
     }
     0
 }
@@ -29,8 +31,9 @@ fn leaves(ctx: &RawTracePointContext) {
         // `nvcsw` counts the same (`kernel/sched/core.c`: `__schedule`).
         let voluntary = ctx.arg::<u64>(0) as u8 == 0 && state(ctx) != 0;
         thread.sched.leaves_cpu(filter::now_ns(), voluntary);
-        let finished = thread.wait.leaves_cpu(voluntary);
-        emit::finished(thread, finished, true);
+        if thread.wait.leaves_cpu(voluntary) {
+            emit::finished(thread, true);
+        }
     }
 }
 

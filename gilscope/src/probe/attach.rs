@@ -19,7 +19,7 @@ use gilscope_common::{
 use std::{
     io,
     num::NonZeroU32,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 /// `BPF_NOEXIST`: an entry that the kernel has made meanwhile is the better one.
@@ -294,7 +294,28 @@ impl Probe {
                 entries_lost: sum.entries_lost + one.entries_lost,
                 reads_failed: sum.reads_failed + one.reads_failed,
                 gil_events: sum.gil_events + one.gil_events,
+                condvar_waits: sum.condvar_waits + one.condvar_waits,
+                condvar_returns: sum.condvar_returns + one.condvar_returns,
             }))
+    }
+
+    /// How often the kernel left a program out, because another was at work on the processor: some
+    /// event of a wait may be missing. Told from 5.12 on, of tracepoints and uprobes from 6.7 on.
+    pub fn missed(&self) -> u64 {
+        let programs = self
+            .ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok());
+        programs
+            .filter_map(|fd| {
+                let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+                let info = std::fs::read_to_string(path).ok()?;
+                let line = info
+                    .lines()
+                    .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+                line.trim().parse::<u64>().ok()
+            })
+            .sum()
     }
 
     /// Hands every record that waits in the ring buffer to `consume`.

@@ -251,7 +251,8 @@ impl Watched {
     /// Takes the last figures of a thread that lives as tracing ends. The kernel must stand still.
     pub fn thread_lives_on(&mut self, probe: &mut Probe, mut thread: Thread, now_ns: u64) {
         // A wait whose last sleep is over is over, though nothing has proved it yet.
-        if let Some(finished) = thread.wait.is_elsewhere() {
+        if thread.wait.is_no_longer_seen() {
+            let finished = thread.wait.finished;
             probe.add_to_totals(&thread, &finished);
             if finished.cut_at_start == 0 {
                 self.interval(interval(&thread, &finished));

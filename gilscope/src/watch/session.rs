@@ -244,6 +244,7 @@ impl Session {
             log::warn!("{error}");
         }
         let end_ns = now_ns();
+        let missed = self.probe.missed();
         self.probe.detach();
         self.poll();
         for thread in self.probe.threads() {
@@ -254,7 +255,8 @@ impl Session {
             events_lost: counters.records_lost
                 + counters.entries_lost
                 + counters.reads_failed
-                + self.undecoded,
+                + self.undecoded
+                + missed,
             ..Loss::default()
         };
         let mut processes = Vec::new();
