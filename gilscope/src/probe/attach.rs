@@ -2,7 +2,7 @@
 
 use super::{
     ProbeError,
-    load::{self, Limits, chain},
+    load::{self, Limits, chain, refused},
     plan::Hooks,
     tracefs::Tracefs,
 };
@@ -131,14 +131,14 @@ impl Probe {
             let name = CONDVAR_PROGRAMS[index];
             let program: &mut UProbe = program(&mut self.ebpf, name)?;
             if program.fd().is_err() {
-                program.load().map_err(|error| load_error(name, &error))?;
+                program.load().map_err(|error| refused(name, &error))?;
             }
             for offset in offsets[index] {
                 let scope = NonZeroU32::new(pid)
                     .map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
                 program
                     .attach(*offset, &path, scope)
-                    .map_err(|error| load_error(name, &error))?;
+                    .map_err(|error| refused(name, &error))?;
             }
         }
         Ok(())
@@ -371,7 +371,7 @@ fn attach_tracepoint(
         .load()
         .and_then(|()| program.attach("syscalls", tracepoint))
         .map(drop)
-        .map_err(|error| load_error(name, &error))
+        .map_err(|error| refused(name, &error))
 }
 
 fn attach_raw(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProbeError> {
@@ -380,7 +380,7 @@ fn attach_raw(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProbeError> {
         .load()
         .and_then(|()| program.attach(name))
         .map(drop)
-        .map_err(|error| load_error(name, &error))
+        .map_err(|error| refused(name, &error))
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>
@@ -404,13 +404,6 @@ fn map_error(action: &'static str, map: &'static str, error: &MapError) -> Probe
     ProbeError::Map {
         action,
         map,
-        reason: chain(error),
-    }
-}
-
-fn load_error(program: &str, error: &aya::programs::ProgramError) -> ProbeError {
-    ProbeError::Load {
-        program: program.to_owned(),
         reason: chain(error),
     }
 }

@@ -74,6 +74,15 @@ pub enum ProbeError {
         /// The kernel's answer.
         reason: String,
     },
+    /// Maps and programs do not fit into the memory that may be locked (before 5.11).
+    #[error(
+        "the kernel did not let gilscope lock enough memory: the limit is {limit_bytes} bytes, and \
+         raising it needs CAP_SYS_RESOURCE; type `ulimit -l unlimited` first, as root"
+    )]
+    LockedMemory {
+        /// `RLIMIT_MEMLOCK`, the soft one.
+        limit_bytes: u64,
+    },
     /// The object has no such program or map: a fault of ours.
     #[error("the embedded object lacks {0}: this is a bug in gilscope")]
     Incomplete(&'static str),

@@ -1,7 +1,9 @@
 //! Loads the embedded object with the facts of this kernel.
 
 use super::{ProbeError, btf::Btf};
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, util::KernelVersion};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use std::{error::Error, io};
 
 /// Built from `gilscope-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/gilscope.bpf.o");
@@ -76,14 +78,38 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .map_max_entries("TOTALS", limits.threads.saturating_mul(2))
         .map_max_entries("RECORDS", limits.ring_bytes)
         .load(OBJECT)
-        .map_err(|error| ProbeError::Load {
-            program: "object".to_owned(),
-            reason: chain(&error),
-        })
+        .map_err(|error| refused("object", &error))
+}
+
+/// What it means that the kernel did not take a program or its maps.
+pub fn refused(program: &str, error: &(dyn Error + 'static)) -> ProbeError {
+    match memory_limit() {
+        Some(limit_bytes) if is_not_permitted(error) => ProbeError::LockedMemory { limit_bytes },
+        _ => ProbeError::Load {
+            program: program.to_owned(),
+            reason: chain(error),
+        },
+    }
+}
+
+/// The limit on locked memory, where maps and programs count against it: before 5.11, after which
+/// they count against the cgroup's memory. aya has tried to raise it by then.
+fn memory_limit() -> Option<u64> {
+    if KernelVersion::current().ok()? >= KernelVersion::new(5, 11, 0) {
+        return None;
+    }
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    (soft != RLIM_INFINITY).then_some(soft)
+}
+
+fn is_not_permitted(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// An error with all that caused it.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -91,4 +117,23 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn without_room(kind: io::ErrorKind) -> aya::EbpfError {
+        aya::EbpfError::MapError(aya::maps::MapError::CreateError {
+            name: "THREADS".to_owned(),
+            io_error: kind.into(),
+        })
+    }
+
+    #[test]
+    fn a_refusal_is_told_by_any_cause() {
+        let refusal = without_room(io::ErrorKind::PermissionDenied);
+        assert!(is_not_permitted(&refusal));
+        assert!(!is_not_permitted(&without_room(io::ErrorKind::OutOfMemory)));
+    }
 }
