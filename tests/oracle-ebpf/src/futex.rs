@@ -6,7 +6,7 @@ use aya_ebpf::{
 
 use crate::{
     inside,
-    record::{DROP, offsets},
+    record::{Call, DROP, offsets},
 };
 
 /// `FUTEX_CMD_MASK`: drops `FUTEX_PRIVATE_FLAG` (128) and `FUTEX_CLOCK_REALTIME` (256) (`include/uapi/linux/futex.h`).
@@ -14,6 +14,9 @@ const CMD_MASK: u64 = 0x7f;
 const FUTEX_WAIT: u32 = 0;
 const FUTEX_WAIT_BITSET: u32 = 9;
 const EAGAIN: i64 = 11;
+/// Where the condvar of the forced switch lies behind the GIL's mutex (`struct _gil_runtime_state`, CPython 3.7 to 3.15:
+/// `mutex`, `switch_cond`; x86-64 glibc: 40 and 48 bytes).
+const SWITCH_COND: core::ops::Range<u64> = 40..88;
 
 #[tracepoint]
 fn futex_enter(ctx: TracePointContext) -> u32 {
@@ -30,8 +33,7 @@ fn futex_enter(ctx: TracePointContext) -> u32 {
     if op != FUTEX_WAIT && op != FUTEX_WAIT_BITSET {
         return 0;
     }
-    // What drop_gil sleeps on before its own wait is the mutex: no forced switch.
-    if thread.call.kind == DROP && thread.call.cond_waits == 0 {
+    if !is_wait(&thread.call, addr) {
         return 0;
     }
     thread.futex_op = op + 1;
@@ -42,6 +44,17 @@ fn futex_enter(ctx: TracePointContext) -> u32 {
         thread.call.futex.first_enter_ns = thread.futex_enter_ns;
     }
     0
+}
+
+/// What drop_gil sleeps on before its own wait is the mutex: no forced switch. When take_gil signals the condvar of the forced
+/// switch it has the GIL already, and may sleep until that condvar's former waiters have left it (glibc
+/// nptl/pthread_cond_common.c: `__condvar_quiesce_and_switch_g1`): no wait for the GIL.
+fn is_wait(call: &Call, addr: u64) -> bool {
+    if call.kind == DROP {
+        call.cond_waits > 0
+    } else {
+        call.mutex == 0 || !SWITCH_COND.contains(&addr.wrapping_sub(call.mutex))
+    }
 }
 
 #[tracepoint]
