@@ -91,6 +91,11 @@ impl Process {
         self.live.len()
     }
 
+    /// Their ids.
+    pub fn live_ids(&self) -> impl Iterator<Item = u32> {
+        self.live.keys().copied()
+    }
+
     /// Waits recorded so far.
     pub fn recorded(&self) -> Counted {
         self.waits

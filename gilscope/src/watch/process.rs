@@ -23,6 +23,8 @@ pub struct Watched {
     process: target::Process,
     interpreter: Option<Interpreter>,
     gils: Vec<Gil>,
+    /// How many of them went with programs that this process no longer runs.
+    former_gils: usize,
     gil_infos: Vec<GilInfo>,
     analysis: analyse::Process,
     origin_ns: u64,
@@ -49,6 +51,7 @@ impl Watched {
             process,
             interpreter,
             gils: Vec::new(),
+            former_gils: 0,
             gil_infos: Vec::new(),
             origin_ns,
             from_ns,
@@ -94,10 +97,13 @@ impl Watched {
         };
         let before = self.gils.len();
         for gil in interpreter.gils(self.process.memory())? {
-            if let Some(known) = self.gils.iter().position(|one| one.address == gil.address) {
-                if let Some(info) = self.gil_infos.get_mut(known) {
-                    info.interpreters.clone_from(&gil.interpreters);
-                }
+            let mut present = self
+                .gils
+                .iter()
+                .zip(&mut self.gil_infos)
+                .skip(self.former_gils);
+            if let Some((_, info)) = present.find(|(one, _)| one.address == gil.address) {
+                info.interpreters.clone_from(&gil.interpreters);
                 continue;
             }
             let id = u32::try_from(self.gils.len()).unwrap_or(u32::MAX);
@@ -111,13 +117,34 @@ impl Watched {
     }
 
     /// The process has replaced its program: what was known of its interpreter is no longer true.
-    pub fn replaced(&mut self, probe: &mut Probe) {
+    pub fn replaced(&mut self, probe: &mut Probe, at_ns: u64) {
         for gil in &self.gils {
             probe.unwatch(self.process.pid, gil);
         }
+        self.former_gils = self.gils.len();
+        self.end_all_but_the_first(at_ns);
         self.interpreter = None;
         if let Ok(process) = target::Process::open(self.process.pid) {
             self.process = process;
+        }
+    }
+
+    /// A new program begins with one thread. If another than the first replaced the old one, it took
+    /// over the first one's id (`de_thread`, fs/exec.c), and nobody says that its own is gone.
+    fn end_all_but_the_first(&mut self, at_ns: u64) {
+        let pid = self.process.pid;
+        for tid in self
+            .analysis
+            .live_ids()
+            .filter(|tid| *tid != pid)
+            .collect::<Vec<_>>()
+        {
+            self.analysis.apply(Event::ThreadEnd(ThreadEnd {
+                pid,
+                tid,
+                at_ns,
+                os_name: None,
+            }));
         }
     }
 
@@ -145,6 +172,8 @@ impl Watched {
     /// A thread has begun.
     pub fn thread_started(&mut self, tid: u32, at_ns: u64) {
         let pid = self.process.pid;
+        // When a thread replaces the program, all end before the one with the first one's id begins.
+        self.ended = None;
         self.analysis
             .apply(Event::ThreadStart(ThreadStart { pid, tid, at_ns }));
     }
@@ -252,7 +281,7 @@ impl Watched {
 
     /// It has ended without a word from the kernel.
     pub fn check_alive(&mut self) {
-        if self.ended.is_none() && !self.process.still_same() {
+        if self.ended.is_none() && !self.process.is_alive() {
             log::debug!("process {} is gone", self.process.pid);
             self.ended = Some((now_ns(), None));
         }

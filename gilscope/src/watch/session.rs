@@ -151,9 +151,9 @@ impl Session {
                 }
             }
             Record::ThreadEnd(ended) => self.thread_ended(&ended),
-            Record::Exec(pid, _) => {
+            Record::Exec(pid, at_ns) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
-                    process.replaced(&mut self.probe);
+                    process.replaced(&mut self.probe, at_ns);
                 }
             }
             Record::Fork(parent, child, _) => self.forked(parent, child),
