@@ -77,6 +77,18 @@ impl Running {
         said.unwrap_or_else(|| panic!("no {part:?} in {:?}", self.stderr.so_far()))
     }
 
+    /// Waits for so many lines of its standard error that contain `part`.
+    pub fn complains_often(&self, part: &str, times: usize) {
+        let lines = |text: &str| text.lines().filter(|line| line.contains(part)).count();
+        let enough = |text: &str, closed| (lines(text) >= times || closed).then(|| lines(text));
+        let found = self.stderr.wait(enough);
+        assert!(
+            found >= times,
+            "{found} × {part:?} in {:?}",
+            self.stderr.so_far()
+        );
+    }
+
     /// Writes a line to its standard input.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.child.stdin.as_mut().expect("stdin is open");

@@ -250,6 +250,36 @@ fn a_child_is_followed_where_that_is_asked_for() {
     assert_eq!(process.exit_status(), Some(5));
 }
 
+/// More GILs than a small table of futex words has room for.
+#[test]
+fn many_children_at_one_time() {
+    let mut target = waiting(
+        "
+reader, writer = os.pipe()
+for _ in range(60):
+    if os.fork() == 0: os.close(writer); os.read(reader, 1); os._exit(0)
+say('forked'); sys.stdin.read(); os.close(writer)
+for _ in range(60): os.wait()",
+    );
+    let mut tracer = Tracer::attach_with(&[target.pid()], &["--children", "-v"]);
+    target.tell("go");
+    target.prints("forked");
+    tracer.running().complains_often(" is followed", 60);
+    target.hang_up();
+    let traced = tracer.end();
+    succeeded(&traced);
+    assert_eq!(traced.report.processes().len(), 61);
+    assert_eq!(traced.report.number("loss/events_lost"), 0);
+    for process in traced.report.processes() {
+        assert_eq!(process.exit_status(), Some(0), "{process:?}");
+        assert_eq!(
+            process.0["gils"].as_array().unwrap().len(),
+            1,
+            "{process:?}"
+        );
+    }
+}
+
 /// A prefork master: the children are there before gilscope is.
 #[test]
 fn children_that_are_there_already() {

@@ -106,6 +106,12 @@ impl Probe {
             .map_err(|error| map_error("write", "TARGETS", &error))
     }
 
+    /// No longer follows a process, so that others have room.
+    pub fn unfollow(&mut self, pid: u32) {
+        // One that is not there any more is as good as removed.
+        let _ = self.targets.remove(&pid);
+    }
+
     /// No longer follows any process, and takes what the kernel knows of all threads, each up to the
     /// moment that stands beside it. Its figures stand still from here on.
     ///
@@ -114,7 +120,7 @@ impl Probe {
     pub fn stop(&mut self, now_ns: impl Fn() -> u64) -> Vec<(Thread, u64)> {
         let targets: Vec<u32> = self.targets.keys().filter_map(Result::ok).collect();
         for pid in targets {
-            let _ = self.targets.remove(&pid);
+            self.unfollow(pid);
         }
         let ids: Vec<u32> = self.threads.keys().filter_map(Result::ok).collect();
         ids.iter()

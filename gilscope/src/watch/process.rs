@@ -16,12 +16,12 @@ use gilscope_common::{
     maps::{Target, Thread, TotalsKey},
     wait::{Finished, kind},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// A process that is followed.
 pub struct Watched {
     process: target::Process,
-    interpreter: Option<Interpreter>,
+    interpreter: Option<Arc<Interpreter>>,
     gils: Vec<Gil>,
     /// How many of them went with programs that this process no longer runs.
     former_gils: usize,
@@ -40,7 +40,7 @@ impl Watched {
     pub fn begin(
         probe: &mut Probe,
         process: target::Process,
-        interpreter: Option<Interpreter>,
+        interpreter: Option<Arc<Interpreter>>,
         follow_children: bool,
         origin_ns: u64,
         max_threads: usize,
@@ -58,8 +58,22 @@ impl Watched {
             at_start: HashMap::new(),
             ended: None,
         };
-        watched.find_gils(probe)?;
-        let namespace = watched.process.pid_namespace;
+        match watched.begin_in_kernel(probe, follow_children) {
+            Ok(()) => Ok(watched),
+            Err(error) => {
+                watched.release(probe);
+                Err(error)
+            }
+        }
+    }
+
+    fn begin_in_kernel(
+        &mut self,
+        probe: &mut Probe,
+        follow_children: bool,
+    ) -> Result<(), WatchError> {
+        self.find_gils(probe)?;
+        let namespace = self.process.pid_namespace;
         let target = Target {
             pidns_dev: namespace.dev,
             pidns_ino: namespace.ino,
@@ -67,9 +81,8 @@ impl Watched {
             padding: 0,
         };
         // The process before its threads: a futex call in between makes its thread known by itself.
-        probe.follow(watched.process.pid, &target)?;
-        watched.add_threads(probe)?;
-        Ok(watched)
+        probe.follow(self.process.pid, &target)?;
+        self.add_threads(probe)
     }
 
     fn add_threads(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
@@ -124,7 +137,10 @@ impl Watched {
         self.former_gils = self.gils.len();
         self.end_all_but_the_first(at_ns);
         self.interpreter = None;
-        if let Ok(process) = target::Process::open(self.process.pid) {
+        // One that is ending has no arguments any more.
+        if let Ok(process) = target::Process::open(self.process.pid)
+            && !process.cmdline.is_empty()
+        {
             self.process = process;
         }
     }
@@ -148,6 +164,11 @@ impl Watched {
         }
     }
 
+    /// Its interpreter, which a process that it forks has too.
+    pub fn interpreter(&self) -> Option<Arc<Interpreter>> {
+        self.interpreter.clone()
+    }
+
     /// Whether its interpreter is not known (yet).
     pub fn lacks_interpreter(&self) -> bool {
         self.interpreter.is_none() && self.ended.is_none()
@@ -159,7 +180,7 @@ impl Watched {
         super::session::check_supported(&interpreter)?;
         // It may not have made its GIL yet.
         interpreter.gils(self.process.memory())?;
-        self.interpreter = Some(interpreter);
+        self.interpreter = Some(interpreter.into());
         self.find_gils(probe)?;
         Ok(())
     }
@@ -274,9 +295,29 @@ impl Watched {
         self.analysis.live_threads()
     }
 
+    /// Whether the kernel has told of its end, and nothing more is to come.
+    pub fn is_gone(&self) -> bool {
+        let told = matches!(self.ended, Some((_, Some(_))));
+        told && !self.process.is_alive()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
+    }
+
+    /// Gives back what the kernel holds for a process that has ended.
+    pub fn release(&self, probe: &mut Probe) {
+        probe.unfollow(self.process.pid);
+        for gil in self.gils.iter().skip(self.former_gils) {
+            probe.unwatch(self.process.pid, gil);
+        }
+    }
+
+    /// Whether it has anything to do with a GIL: most children of a shell, and those of Python's
+    /// `subprocess`, never do.
+    pub fn is_of_interest(&self) -> bool {
+        self.interpreter.is_some() || self.analysis.has_waits()
     }
 
     /// It has ended without a word from the kernel.
