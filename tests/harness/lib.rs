@@ -1,4 +1,27 @@
-//! Drives gilscope on real Python processes.
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+//! What the end-to-end tests share: the program under test, real interpreters, guards that end what
+//! they start, and waits for conditions. A failure is a panic.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 pub mod accuracy;
+mod binary;
+mod cache;
+mod condition;
+pub mod kernel;
+mod privilege;
+mod python;
+mod report;
+mod running;
+mod tracer;
+
+pub use binary::gilscope;
+pub use cache::python_with_hdrhistogram;
+pub use condition::{DEADLINE, until};
+pub use privilege::{for_anybody, need_root};
+pub use python::{Python, interpreters, python};
+pub use report::{Histogram, Process, Report, Thread};
+pub use running::{Ended, Running};
+pub use tracer::{Traced, Tracer, run};

@@ -91,6 +91,19 @@ impl Process {
         self.live.len()
     }
 
+    /// Their ids.
+    pub fn live_ids(&self) -> impl Iterator<Item = u32> {
+        self.live.keys().copied()
+    }
+
+    /// Whether any thread ever had to do with a GIL.
+    pub fn has_waits(&self) -> bool {
+        let has = |thread: &Thread| thread.waited_ns() > 0 || !thread.gils.is_empty();
+        self.waits.count > 0
+            || self.others.report().is_some()
+            || self.live.values().chain(self.ended.values()).any(has)
+    }
+
     /// Waits recorded so far.
     pub fn recorded(&self) -> Counted {
         self.waits

@@ -115,6 +115,12 @@ impl Probe {
             .map_err(|error| map_error("write", "TARGETS", &error))
     }
 
+    /// No longer follows a process, so that others have room.
+    pub fn unfollow(&mut self, pid: u32) {
+        // One that is not there any more is as good as removed.
+        let _ = self.targets.remove(&pid);
+    }
+
     /// Probes the functions that wait on and signal condition variables in a process.
     ///
     /// # Errors

@@ -13,6 +13,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/gilscope.bpf.o");
 pub struct Limits {
     /// Threads followed at one time.
     pub threads: u32,
+    /// Processes followed at one time.
+    pub processes: u32,
     /// Bytes of the ring buffer; a power of two, a multiple of the page size.
     pub ring_bytes: u32,
 }
@@ -21,6 +23,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             threads: 16_384,
+            processes: 1024,
             ring_bytes: 2 << 20,
         }
     }
@@ -74,6 +77,9 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .override_global("TASK_STATE_OFFSET", &facts.task_state_offset, true)
         .override_global("HAS_TASK_REGISTERS", &facts.has_task_registers, true)
         .override_global("TASK_EXIT_CODE_OFFSET", &facts.task_exit_code_offset, true)
+        .map_max_entries("TARGETS", limits.processes)
+        // A process has one GIL as a rule, with 26 words.
+        .map_max_entries("WORDS", limits.processes.saturating_mul(32))
         .map_max_entries("THREADS", limits.threads)
         .map_max_entries("TOTALS", limits.threads.saturating_mul(2))
         .map_max_entries("RECORDS", limits.ring_bytes)

@@ -16,7 +16,7 @@ use gilscope_common::{
     maps::{Target, Thread, TotalsKey, source},
     wait::{Finished, kind},
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 /// How long a program may take to become a CPython; after that it is looked at less often.
 const STARTING_NS: u64 = 2_000_000_000;
@@ -24,11 +24,11 @@ const STARTING_NS: u64 = 2_000_000_000;
 /// A process that is followed.
 pub struct Watched {
     process: target::Process,
-    interpreter: Option<Interpreter>,
+    interpreter: Option<Arc<Interpreter>>,
     gils: Vec<Gil>,
+    /// How many of them went with programs that this process no longer runs.
+    former_gils: usize,
     gil_infos: Vec<GilInfo>,
-    /// GILs before this one were those of a program that has been replaced.
-    first_live_gil: usize,
     source: WaitSource,
     follow_children: bool,
     /// What is probed in its C library, once it is.
@@ -49,7 +49,7 @@ impl Watched {
     pub fn begin(
         probe: &mut Probe,
         process: target::Process,
-        interpreter: Option<Interpreter>,
+        interpreter: Option<Arc<Interpreter>>,
         options: &Options,
         origin_ns: u64,
     ) -> Result<Self, WatchError> {
@@ -59,8 +59,8 @@ impl Watched {
             process,
             interpreter,
             gils: Vec::new(),
+            former_gils: 0,
             gil_infos: Vec::new(),
-            first_live_gil: 0,
             source: options.source,
             follow_children: options.follow_children,
             hooks: None,
@@ -70,11 +70,20 @@ impl Watched {
             ended: None,
             program_began_ns: from_ns,
         };
-        watched.find_gils(probe)?;
+        match watched.begin_in_kernel(probe) {
+            Ok(()) => Ok(watched),
+            Err(error) => {
+                watched.release(probe);
+                Err(error)
+            }
+        }
+    }
+
+    fn begin_in_kernel(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
+        self.find_gils(probe)?;
         // The process before its threads: a futex call in between makes its thread known by itself.
-        watched.follow(probe)?;
-        watched.add_threads(probe)?;
-        Ok(watched)
+        self.follow(probe)?;
+        self.add_threads(probe)
     }
 
     /// Tells the kernel what it must know of the process.
@@ -153,23 +162,51 @@ impl Watched {
     /// What the report says of this GIL, if it is known already.
     fn known(&mut self, gil: &Gil) -> Option<&mut GilInfo> {
         let live = self.gils.iter().zip(&mut self.gil_infos);
-        live.skip(self.first_live_gil)
+        live.skip(self.former_gils)
             .find(|(known, _)| known.address == gil.address)
             .map(|(_, info)| info)
     }
 
     /// The process has replaced its program: what was known of its interpreter is no longer true.
-    pub fn replaced(&mut self, probe: &mut Probe) {
+    pub fn replaced(&mut self, probe: &mut Probe, at_ns: u64) {
         for gil in &self.gils {
             probe.unwatch(self.process.pid, gil, self.source);
         }
-        self.first_live_gil = self.gils.len();
+        self.former_gils = self.gils.len();
+        self.end_all_but_the_first(at_ns);
         self.interpreter = None;
         self.program_began_ns = now_ns();
         self.hooks = None;
-        if let Ok(process) = target::Process::open(self.process.pid) {
+        // One that is ending has no arguments any more.
+        if let Ok(process) = target::Process::open(self.process.pid)
+            && !process.cmdline.is_empty()
+        {
             self.process = process;
         }
+    }
+
+    /// A new program begins with one thread. If another than the first replaced the old one, it took
+    /// over the first one's id (`de_thread`, fs/exec.c), and nobody says that its own is gone.
+    fn end_all_but_the_first(&mut self, at_ns: u64) {
+        let pid = self.process.pid;
+        for tid in self
+            .analysis
+            .live_ids()
+            .filter(|tid| *tid != pid)
+            .collect::<Vec<_>>()
+        {
+            self.analysis.apply(Event::ThreadEnd(ThreadEnd {
+                pid,
+                tid,
+                at_ns,
+                os_name: None,
+            }));
+        }
+    }
+
+    /// Its interpreter, which a process that it forks has too.
+    pub fn interpreter(&self) -> Option<Arc<Interpreter>> {
+        self.interpreter.clone()
     }
 
     /// Whether its interpreter is not known (yet).
@@ -189,7 +226,7 @@ impl Watched {
         super::session::check_supported(&interpreter)?;
         // It may not have made its GIL yet.
         interpreter.gils(self.process.memory())?;
-        self.interpreter = Some(interpreter);
+        self.interpreter = Some(interpreter.into());
         self.follow(probe)?;
         self.find_gils(probe)?;
         Ok(())
@@ -203,6 +240,8 @@ impl Watched {
     /// A thread has begun.
     pub fn thread_started(&mut self, tid: u32, at_ns: u64) {
         let pid = self.process.pid;
+        // When a thread replaces the program, all end before the one with the first one's id begins.
+        self.ended = None;
         self.analysis
             .apply(Event::ThreadStart(ThreadStart { pid, tid, at_ns }));
     }
@@ -303,14 +342,34 @@ impl Watched {
         self.analysis.live_threads()
     }
 
+    /// Whether the kernel has told of its end, and nothing more is to come.
+    pub fn is_gone(&self) -> bool {
+        let told = matches!(self.ended, Some((_, Some(_))));
+        told && !self.process.is_alive()
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
+    /// Gives back what the kernel holds for a process that has ended.
+    pub fn release(&self, probe: &mut Probe) {
+        probe.unfollow(self.process.pid);
+        for gil in self.gils.iter().skip(self.former_gils) {
+            probe.unwatch(self.process.pid, gil, self.source);
+        }
+    }
+
+    /// Whether it has anything to do with a GIL: most children of a shell, and those of Python's
+    /// `subprocess`, never do.
+    pub fn is_of_interest(&self) -> bool {
+        self.interpreter.is_some() || self.analysis.has_waits()
+    }
+
     /// It has ended without a word from the kernel.
     pub fn check_alive(&mut self) {
-        if self.ended.is_none() && !self.process.still_same() {
+        if self.ended.is_none() && !self.process.is_alive() {
             log::debug!("process {} is gone", self.process.pid);
             self.ended = Some((now_ns(), None));
         }

@@ -10,7 +10,13 @@ use crate::{
     target,
 };
 use gilscope_common::maps::Thread;
-use std::{collections::BTreeMap, io, os::fd::OwnedFd, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::SystemTime,
+};
 
 /// How a run is made.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +38,10 @@ pub struct Session {
     started_at: SystemTime,
     origin_ns: u64,
     processes: BTreeMap<u32, Watched>,
+    /// Those among them that were asked for; the rest are children.
+    asked_for: BTreeSet<u32>,
+    /// Children that have ended; their ids may be used again.
+    gone: Vec<Watched>,
     undecoded: u64,
 }
 
@@ -62,6 +72,8 @@ impl Session {
             started_at: SystemTime::now(),
             origin_ns: now_ns(),
             processes: BTreeMap::new(),
+            asked_for: BTreeSet::new(),
+            gone: Vec::new(),
             undecoded: 0,
         })
     }
@@ -80,7 +92,8 @@ impl Session {
         if !gils.iter().any(|gil| gil.enabled) {
             return Err(WatchError::NoGil(interpreter.version.to_string()));
         }
-        self.begin(process, Some(interpreter))
+        self.asked_for.insert(process.pid);
+        self.begin(process, Some(interpreter.into()))
     }
 
     /// Follows a process that is not a CPython yet.
@@ -88,13 +101,14 @@ impl Session {
     /// # Errors
     /// [`WatchError`] where the process is gone.
     pub fn follow_from_start(&mut self, process: target::Process) -> Result<(), WatchError> {
+        self.asked_for.insert(process.pid);
         self.begin(process, None)
     }
 
     fn begin(
         &mut self,
         process: target::Process,
-        interpreter: Option<Interpreter>,
+        interpreter: Option<Arc<Interpreter>>,
     ) -> Result<(), WatchError> {
         let pid = process.pid;
         let watched = Watched::begin(
@@ -132,6 +146,25 @@ impl Session {
             self.take(record);
         }
         self.find_interpreters();
+        self.release_ended();
+    }
+
+    /// Makes room for more children: those that ended give back what the kernel holds for them, and
+    /// are forgotten if they had nothing to do with a GIL.
+    fn release_ended(&mut self) {
+        let is_gone =
+            |pid: &u32, process: &Watched| !self.asked_for.contains(pid) && process.is_gone();
+        let ended = self
+            .processes
+            .iter()
+            .filter(|(pid, process)| is_gone(pid, process));
+        for pid in ended.map(|(pid, _)| *pid).collect::<Vec<_>>() {
+            if let Some(process) = self.processes.remove(&pid) {
+                process.release(&mut self.probe);
+                self.gone
+                    .extend(process.is_of_interest().then_some(process));
+            }
+        }
     }
 
     fn take(&mut self, record: Record) {
@@ -147,9 +180,9 @@ impl Session {
                 }
             }
             Record::ThreadEnd(ended) => self.thread_ended(&ended),
-            Record::Exec(pid, _) => {
+            Record::Exec(pid, at_ns) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
-                    process.replaced(&mut self.probe);
+                    process.replaced(&mut self.probe, at_ns);
                 }
             }
             Record::Fork(parent, child, _) => self.forked(parent, child),
@@ -163,13 +196,28 @@ impl Session {
     }
 
     fn forked(&mut self, parent: u32, child: u32) {
-        log::debug!("process {parent} forked {child}");
         let followed = target::Process::open(child)
             .map_err(WatchError::from)
-            .and_then(|process| self.follow_from_start(process));
-        if let Err(error) = followed {
-            log::info!("child {child} of process {parent} is not followed: {error}");
+            .and_then(|process| self.begin_forked(parent, process));
+        match followed {
+            Ok(()) => log::info!("child {child} of process {parent} is followed"),
+            Err(error) => {
+                self.probe.unfollow(child);
+                log::info!("child {child} of process {parent} is not followed: {error}");
+            }
         }
+    }
+
+    /// A copy of its parent until it executes something: its GIL lies where the parent's does, and
+    /// is known before it can be waited for. Whether that is so is checked like any other's.
+    fn begin_forked(&mut self, parent: u32, process: target::Process) -> Result<(), WatchError> {
+        let parents = self.processes.get(&parent).and_then(Watched::interpreter);
+        if let Some(interpreter) = parents
+            && self.begin(process.clone(), Some(interpreter)).is_ok()
+        {
+            return Ok(());
+        }
+        self.begin(process, None)
     }
 
     fn find_interpreters(&mut self) {
@@ -260,7 +308,7 @@ impl Session {
             ..Loss::default()
         };
         let mut processes = Vec::new();
-        for process in self.processes.into_values() {
+        for process in self.gone.into_iter().chain(self.processes.into_values()) {
             let (report, lost) = process.finish(end_ns);
             loss.waits_lost += lost.waits_lost;
             loss.wait_lost_ns += lost.wait_lost_ns;

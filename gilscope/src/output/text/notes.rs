@@ -6,7 +6,7 @@ use crate::model::{
     FoundBy, GilInfo, GilWaits, HistogramSummary, Loss, OtherThreads, ProcessReport, Unfinished,
     WaitSource,
 };
-use crate::output::shown::{count, counted, name, time};
+use crate::output::shown::{counted, name, time};
 use std::io::{self, Write};
 
 /// Writes what there is to say of a process.
@@ -59,8 +59,8 @@ fn write_switches<'a>(
     }
     writeln!(
         out,
-        "Forced switches, apart from waits: a thread gave way {} times, {} in all, longest {}.",
-        count(number),
+        "Forced switches, apart from waits: a thread gave way {}, {} in all, longest {}.",
+        counted(number, "time"),
         time(sum_ns),
         time(max_ns),
     )

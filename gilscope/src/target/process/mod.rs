@@ -97,6 +97,14 @@ impl Process {
         read_stat(self.pid).is_ok_and(|s| s.start_ticks == self.start_ticks && !s.is_zombie())
     }
 
+    /// Whether any of its threads lives. The first may be a zombie while others run: it has ended
+    /// before them, or another one is replacing the program (`de_thread`, fs/exec.c).
+    pub fn is_alive(&self) -> bool {
+        let lives = |thread: &Thread| thread.stat().is_ok_and(|stat| !stat.is_zombie());
+        let same = read_stat(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks);
+        same && self.threads().is_ok_and(|all| all.iter().any(lives))
+    }
+
     /// [`TargetError::Gone`] unless [`still_same`](Process::still_same).
     pub fn check_same(&self) -> Result<(), TargetError> {
         let gone = TargetError::Gone { pid: self.pid };
@@ -215,6 +223,8 @@ mod tests {
         let pid = child.0.id();
         let me = Process::open(std::process::id()).unwrap();
         assert!(me.children().unwrap().contains(&pid));
+        let process = Process::open(pid).unwrap();
+        assert!(process.is_alive());
         drop(child.0.stdin.take());
         // Waits for the end without reaping.
         let id = nix::sys::wait::Id::Pid(Pid::from_raw(pid as i32));
@@ -225,6 +235,7 @@ mod tests {
             matches!(error, TargetError::Zombie { ppid, .. } if ppid == me.pid),
             "{error}"
         );
+        assert!(me.is_alive() && !process.is_alive());
     }
 
     #[test]

@@ -1,0 +1,165 @@
+//! Real interpreters, and what they are to run.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// CPythons that gilscope reads: 3.7 to 3.15.
+const SUPPORTED: std::ops::RangeInclusive<u32> = 7..=15;
+const WORKLOAD: &str = include_str!("../workloads/workload.py");
+
+/// A CPython that is on this machine.
+#[derive(Clone, Debug)]
+pub struct Python {
+    /// What to call it.
+    pub name: String,
+    /// Its version, as `X.Y.Z`.
+    pub version: String,
+    program: PathBuf,
+    /// Where it has to be run by chroot(8).
+    root: Option<PathBuf>,
+}
+
+impl Python {
+    fn new(program: &Path, name: Option<&str>) -> Option<Self> {
+        let ask = "import sys; print('%d.%d.%d' % sys.version_info[:3]); print(sys.executable)";
+        let output = Command::new(program).args(["-c", ask]).output().ok()?;
+        let answer = String::from_utf8(output.stdout).ok()?;
+        let (version, executable) = answer.trim().split_once('\n')?;
+        Some(Self {
+            name: name.map_or_else(|| format!("python3 {version}"), str::to_owned),
+            version: version.to_owned(),
+            program: executable.into(),
+            root: None,
+        })
+    }
+
+    fn is_supported(&self) -> bool {
+        let mut numbers = self.version.split('.').map(str::parse::<u32>);
+        let major = numbers.next() == Some(Ok(3));
+        major && matches!(numbers.next(), Some(Ok(minor)) if SUPPORTED.contains(&minor))
+    }
+
+    /// The path that it is run by.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Runs it.
+    pub fn command(&self) -> Command {
+        let Some(root) = &self.root else {
+            return Command::new(&self.program);
+        };
+        let mut command = Command::new("chroot");
+        command.arg(root).arg(&self.program);
+        command
+    }
+
+    /// Runs this source text.
+    pub fn script(&self, source: &str) -> Command {
+        let mut command = self.command();
+        command.args(["-c", source]);
+        command
+    }
+
+    /// Runs a workload, as text: it may be in another root than the interpreter.
+    pub fn workload(&self, source: &str, arguments: &[&str]) -> Command {
+        let load = "import sys, types\n\
+                    sys.modules['workload'] = module = types.ModuleType('workload')\n\
+                    exec(sys.argv.pop(1), module.__dict__)\n\
+                    exec(sys.argv.pop(1))";
+        let mut command = self.script(load);
+        command.args([WORKLOAD, source]).args(arguments);
+        command
+    }
+}
+
+/// An interpreter for tests that can do with any: pyenv's newest, else the machine's `python3`.
+pub fn python() -> &'static Python {
+    static PYTHON: OnceLock<Python> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let machines = || Python::new("python3".as_ref(), None);
+        let found = pyenv().pop().or_else(machines);
+        found
+            .filter(Python::is_supported)
+            .expect("a CPython from 3.7 to 3.15: apt-get install python3, or pyenv install 3.12")
+    })
+}
+
+/// Every interpreter that is here; says which are not.
+///
+/// # Panics
+/// If there is none.
+pub fn interpreters() -> Vec<Python> {
+    let machines = Python::new("python3".as_ref(), None);
+    let mut all = pyenv();
+    all.extend(assets());
+    all.extend(machines.filter(|one| !all.iter().any(|other| other.program == one.program)));
+    all.retain(Python::is_supported);
+    assert!(
+        !all.is_empty(),
+        "no CPython from 3.7 to 3.15: pyenv install 3.12, or cargo xtask assets"
+    );
+    all
+}
+
+/// pyenv's, from the oldest to the newest.
+fn pyenv() -> Vec<Python> {
+    let home = || Some(env::home_dir()?.join(".pyenv"));
+    let root = env::var_os("PYENV_ROOT").map(PathBuf::from).or_else(home);
+    let versions = root.unwrap_or_default().join("versions");
+    let Ok(folders) = fs::read_dir(&versions) else {
+        println!("skipped: pyenv's interpreters: none in {versions:?}");
+        return Vec::new();
+    };
+    let python = |folder: fs::DirEntry| {
+        let name = format!("pyenv {}", folder.file_name().display());
+        Python::new(&folder.path().join("bin/python"), Some(&name))
+    };
+    let mut found: Vec<_> = folders.filter_map(|folder| python(folder.ok()?)).collect();
+    found.retain(Python::is_supported);
+    found.sort_by_key(|one| {
+        let numbers = one.version.split('.').map(|number| number.parse().unwrap());
+        numbers.collect::<Vec<u32>>()
+    });
+    found
+}
+
+/// What `cargo xtask assets` has made.
+fn assets() -> Vec<Python> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut list = Command::new(cargo);
+    list.args(["xtask", "assets", "--list"]);
+    let output = list
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    if !output.status.success() {
+        println!(
+            "skipped: all assets: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter_map(asset).collect()
+}
+
+/// One line of the list; pyenv's own are known already.
+fn asset(line: &str) -> Option<Python> {
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let text = |field: &str| line[field].as_str().map(str::to_owned);
+    let name = text("name").unwrap();
+    if let Some(reason) = text("absent") {
+        println!("skipped: {name}: {reason}");
+        return None;
+    }
+    (!name.starts_with("pyenv-")).then(|| Python {
+        name,
+        version: text("version").unwrap(),
+        program: text("python").unwrap().into(),
+        root: text("root").map(PathBuf::from),
+    })
+}

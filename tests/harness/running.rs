@@ -1,0 +1,198 @@
+//! A process that ends with its guard, and what it prints meanwhile.
+
+use std::{
+    io::{BufReader, Read, Write},
+    os::unix::process::ExitStatusExt,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::Instant,
+};
+
+use nix::{sys::signal::Signal, unistd::Pid};
+
+use crate::{DEADLINE, until};
+
+/// A process that was started here. It is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    stdout: Arc<Stream>,
+    stderr: Arc<Stream>,
+}
+
+/// How a process ended, and what it said.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit status, as a shell has it: 128 + the signal that ended it.
+    pub status: i32,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+}
+
+impl Running {
+    /// Starts it with pipes on all three standard streams.
+    pub fn start(command: &mut Command) -> Self {
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = Stream::read(child.stdout.take().unwrap());
+        let stderr = Stream::read(child.stderr.take().unwrap());
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    /// Starts it and waits for the line `ready`.
+    pub fn ready(command: &mut Command) -> Self {
+        let running = Self::start(command);
+        running.prints("ready");
+        running
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for a line of its standard output that contains `part`, and answers with the line.
+    pub fn prints(&self, part: &str) -> String {
+        self.stdout.line(part).unwrap_or_else(|| {
+            panic!(
+                "no {part:?} in {:?}; it complained: {}",
+                self.stdout.so_far(),
+                self.stderr.so_far()
+            )
+        })
+    }
+
+    /// The same of its standard error.
+    pub fn complains(&self, part: &str) -> String {
+        let said = self.stderr.line(part);
+        said.unwrap_or_else(|| panic!("no {part:?} in {:?}", self.stderr.so_far()))
+    }
+
+    /// Waits for so many lines of its standard error that contain `part`.
+    pub fn complains_often(&self, part: &str, times: usize) {
+        let lines = |text: &str| text.lines().filter(|line| line.contains(part)).count();
+        let enough = |text: &str, closed| (lines(text) >= times || closed).then(|| lines(text));
+        let found = self.stderr.wait(enough);
+        assert!(
+            found >= times,
+            "{found} × {part:?} in {:?}",
+            self.stderr.so_far()
+        );
+    }
+
+    /// Writes a line to its standard input.
+    pub fn tell(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().expect("stdin is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// Closes its standard input.
+    pub fn hang_up(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid().try_into().unwrap());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ended {
+        let status = until("the end of a process", || self.child.try_wait().unwrap());
+        Ended {
+            status: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: self.stdout.whole(),
+            stderr: self.stderr.whole(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What came out of a pipe so far, and whether it is closed.
+#[derive(Default)]
+struct Stream {
+    read: Mutex<(Vec<u8>, bool)>,
+    grown: Condvar,
+}
+
+impl Stream {
+    fn read(pipe: impl Read + Send + 'static) -> Arc<Self> {
+        let stream = Arc::new(Self::default());
+        let writer = Arc::clone(&stream);
+        thread::spawn(move || writer.fill(pipe));
+        stream
+    }
+
+    fn fill(&self, pipe: impl Read) {
+        let mut pipe = BufReader::new(pipe);
+        let mut bytes = [0; 4096];
+        loop {
+            let length = pipe.read(&mut bytes).unwrap_or(0);
+            let mut read = self.read.lock().unwrap();
+            read.0.extend_from_slice(&bytes[..length]);
+            read.1 = length == 0;
+            self.grown.notify_all();
+            if read.1 {
+                return;
+            }
+        }
+    }
+
+    /// A whole line with `part` in it; `None` if the pipe was closed before.
+    fn line(&self, part: &str) -> Option<String> {
+        self.wait(|text, closed| {
+            let whole = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+            let line = whole.lines().find(|line| line.contains(part));
+            match line {
+                Some(line) => Some(Some(line.to_owned())),
+                None if closed => Some(None),
+                None => None,
+            }
+        })
+    }
+
+    fn whole(&self) -> String {
+        self.wait(|text, closed| closed.then(|| text.to_owned()))
+    }
+
+    fn so_far(&self) -> String {
+        String::from_utf8_lossy(&self.read.lock().unwrap().0).into_owned()
+    }
+
+    fn wait<T>(&self, answer: impl Fn(&str, bool) -> Option<T>) -> T {
+        let start = Instant::now();
+        let mut read = self.read.lock().unwrap();
+        loop {
+            let text = String::from_utf8_lossy(&read.0);
+            if let Some(answer) = answer(&text, read.1) {
+                return answer;
+            }
+            let left = DEADLINE.checked_sub(start.elapsed());
+            let left = left.unwrap_or_else(|| panic!("waited in vain; so far: {text:?}"));
+            read = self.grown.wait_timeout(read, left).unwrap().0;
+        }
+    }
+}
