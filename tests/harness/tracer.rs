@@ -93,5 +93,7 @@ impl Tracer {
 /// Runs gilscope with these arguments to its end.
 pub fn run<A: AsRef<OsStr>>(arguments: &[A]) -> Ended {
     let mut command = Command::new(gilscope());
+    // Help is wrapped to the width that this names.
+    command.env_remove("COLUMNS");
     Running::start(command.args(arguments)).end()
 }

@@ -9,6 +9,10 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// PID_MAX_LIMIT (`include/linux/threads.h`).
 const MAX_PID: u32 = 1 << 22;
 
+const USAGE: &str = "\
+gilscope [OPTIONS] --pid <PID> [--pid <PID>]...
+       gilscope [OPTIONS] -- <COMMAND> [ARG]...";
+
 const AFTER_HELP: &str = "\
 Examples:
   sudo gilscope --pid 4242                       until Ctrl-C, or until the process ends
@@ -23,7 +27,7 @@ Exit status: 0 a report was made (also when the target ended early), 1 it could 
 
 /// Shows who waits for CPython's GIL, and for how long, in a live process.
 #[derive(Debug, Parser)]
-#[command(name = "gilscope", version, after_help = AFTER_HELP)]
+#[command(name = "gilscope", version, override_usage = USAGE, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Trace the CPython of this process; may be given several times
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PID)))]
@@ -50,7 +54,7 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_threads: u32,
 
-    /// Follow the processes that a --pid target forks from now on (a COMMAND's are always followed)
+    /// Follow the --pid targets' children too, those there and those to come (a COMMAND's always are)
     #[arg(long)]
     children: bool,
 
