@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{assets, process, root};
+use crate::{assets, process, root, workspace};
 
 const END_TO_END: &str = "gilscope-tests";
 
@@ -45,6 +45,7 @@ pub fn run(args: &Args) -> Result<()> {
         .arg("--test-threads=1")
         .args(&args.extra);
     as_root(&mut tests)?;
+    tests.env("GILSCOPE_BIN", workspace::gilscope());
     process::run(tests.env("GILSCOPE_ASSETS", assets::home()?))
 }
 
