@@ -16,6 +16,7 @@ mod overhead;
 mod process;
 mod root;
 mod test;
+mod vm;
 mod workspace;
 
 /// Tasks of the gilscope workspace: `cargo xtask VERB`.
@@ -34,6 +35,7 @@ enum Verb {
     Test(test::Args),
     Overhead(overhead::Args),
     Oracle(oracle::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -55,5 +57,6 @@ fn run() -> Result<()> {
         Verb::Test(args) => test::run(&args),
         Verb::Overhead(args) => overhead::run(&args),
         Verb::Oracle(args) => oracle::run(&args),
+        Verb::Vm(args) => vm::run(&args),
     }
 }
