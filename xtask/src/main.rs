@@ -18,6 +18,7 @@ mod process;
 mod rooms;
 mod root;
 mod test;
+mod vm;
 mod workspace;
 
 /// Tasks of the gilscope workspace: `cargo xtask VERB`.
@@ -36,6 +37,7 @@ enum Verb {
     Test(test::Args),
     Overhead(overhead::Args),
     Oracle(oracle::Args),
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -57,5 +59,6 @@ fn run() -> Result<()> {
         Verb::Test(args) => test::run(&args),
         Verb::Overhead(args) => overhead::run(&args),
         Verb::Oracle(args) => oracle::run(&args),
+        Verb::Vm(args) => vm::run(&args),
     }
 }

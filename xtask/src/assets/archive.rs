@@ -57,6 +57,14 @@ impl Archive {
             .with_context(|| format!("apt downloaded no {package}"))
     }
 
+    /// The names of packages that begin so.
+    pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut cache = Command::new("apt-cache");
+        cache.arg("-c").arg(self.folder.join("apt.conf"));
+        let names = process::output(cache.args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
     fn apt(&self) -> Command {
         let mut apt = Command::new("apt-get");
         apt.arg("-q").arg("-c").arg(self.folder.join("apt.conf"));

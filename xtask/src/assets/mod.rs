@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
-mod archive;
+pub mod archive;
 mod debian;
 mod list;
 mod py_spy;
