@@ -37,6 +37,13 @@ impl Python {
         })
     }
 
+    /// pyenv's interpreters that gilscope does not read.
+    pub fn unsupported() -> Vec<Self> {
+        let mut all = pyenv();
+        all.retain(|one| !one.is_supported());
+        all
+    }
+
     fn is_supported(&self) -> bool {
         let mut numbers = self.version.split('.').map(str::parse::<u32>);
         let major = numbers.next() == Some(Ok(3));
@@ -120,7 +127,6 @@ fn pyenv() -> Vec<Python> {
         Python::new(&folder.path().join("bin/python"), Some(&name))
     };
     let mut found: Vec<_> = folders.filter_map(|folder| python(folder.ok()?)).collect();
-    found.retain(Python::is_supported);
     found.sort_by_key(|one| {
         let numbers = one.version.split('.').map(|number| number.parse().unwrap());
         numbers.collect::<Vec<u32>>()

@@ -31,7 +31,11 @@ Exit status: 0 a report was made (also when the target ended early), 1 it could 
 pub struct Cli {
     /// Trace the CPython of this process; may be given several times
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PID)))]
-    #[arg(required_unless_present = "command", conflicts_with = "command")]
+    #[arg(
+        required_unless_present = "command",
+        conflicts_with = "command",
+        allow_negative_numbers = true
+    )]
     pids: Vec<u32>,
 
     /// Stop after this time, for example 500ms, 10s or 1m30s [default: until Ctrl-C or the target's end]
@@ -51,7 +55,7 @@ pub struct Cli {
     all_threads: bool,
 
     /// Rows for threads in the report; ended threads beyond are merged
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 4096, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_threads: u32,
 
     /// Follow the --pid targets' children too, those there and those to come (a COMMAND's always are)

@@ -2,17 +2,19 @@
 
 use super::ProbeError;
 
-/// What is truly needed, with the number of each (`include/uapi/linux/capability.h`).
-const NEEDED: [(&str, u32); 4] = [
+/// What is truly needed, with the number of each (`include/uapi/linux/capability.h`); tested by
+/// leaving out each of them (Linux 6.18).
+const NEEDED: [(&str, u32); 3] = [
     // Loading programs and making maps (5.8+).
     ("CAP_BPF", 39),
     // Attaching to tracepoints and uprobes, reading memory from programs.
     ("CAP_PERFMON", 38),
-    // Reading another user's `/proc/PID/maps`, `mem` and `map_files`.
-    ("CAP_SYS_PTRACE", 19),
-    // Reading tracefs, which is root's alone.
+    // Reading tracefs, which is root's alone, and the files of other users.
     ("CAP_DAC_READ_SEARCH", 2),
 ];
+/// Reading another user's `/proc/PID/maps`, `mem` and `root`: asked for only where that is refused,
+/// as a user's own processes need it not.
+const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 /// CAP_PERFMON, the first of those that were split off from it.
 const FIRST_SPLIT_OFF: u32 = 38;
@@ -27,11 +29,10 @@ pub fn check_permission() -> Result<(), ProbeError> {
     if std::env::consts::ARCH != "x86_64" {
         return Err(ProbeError::Architecture(std::env::consts::ARCH.to_owned()));
     }
-    let missing = missing(effective_capabilities());
+    // Without /proc nothing is known of them; that it is not mounted is told by who reads it next.
+    let missing = missing(effective_capabilities().unwrap_or(u64::MAX));
     if !missing.is_empty() {
-        return Err(ProbeError::NotPermitted {
-            missing: missing.join(", "),
-        });
+        return Err(ProbeError::NotPermitted { missing });
     }
     if is_confidential(&std::fs::read_to_string(LOCKDOWN).unwrap_or_default()) {
         return Err(ProbeError::LockedDown);
@@ -39,22 +40,27 @@ pub fn check_permission() -> Result<(), ProbeError> {
     Ok(())
 }
 
-fn effective_capabilities() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+fn effective_capabilities() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0)
 }
 
-fn missing(effective: u64) -> Vec<&'static str> {
+/// What is missing, as a part of a sentence; empty if nothing is.
+fn missing(effective: u64) -> String {
     let has = |number: u32| effective & (1 << number) != 0;
     // Before 5.8 CAP_SYS_ADMIN was all of the newer ones, and it still implies them.
     let implied = |number: u32| number >= FIRST_SPLIT_OFF && has(SYS_ADMIN);
-    NEEDED
+    let missing = NEEDED
         .iter()
-        .filter(|(_, number)| !has(*number) && !implied(*number))
-        .map(|(name, _)| *name)
-        .collect()
+        .filter(|(_, number)| !has(*number) && !implied(*number));
+    let names: Vec<_> = missing.map(|(name, _)| *name).collect();
+    match names.join(", ") {
+        some if !some.is_empty() && !has(SYS_PTRACE) => {
+            format!("{some}, and for processes of other users CAP_SYS_PTRACE")
+        }
+        names => names,
+    }
 }
 
 fn is_confidential(lockdown: &str) -> bool {
@@ -67,11 +73,16 @@ mod tests {
 
     #[test]
     fn names_what_is_missing() {
-        assert_eq!(missing(u64::MAX), Vec::<&str>::new());
-        assert_eq!(missing(!(1 << 39)), Vec::<&str>::new());
+        assert_eq!(missing(u64::MAX), "");
+        assert_eq!(missing(!(1 << 39)), "");
+        assert_eq!(missing(!(1 << SYS_PTRACE)), "");
         let without_admin = !(1 << 39) & !(1 << SYS_ADMIN);
-        assert_eq!(missing(without_admin), ["CAP_BPF"]);
-        assert_eq!(missing(0).len(), NEEDED.len());
+        assert_eq!(missing(without_admin), "CAP_BPF");
+        assert_eq!(
+            missing(0),
+            "CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH, and for processes of other users \
+             CAP_SYS_PTRACE"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub enum ProbeError {
          try `sudo gilscope …`"
     )]
     NotPermitted {
-        /// What is missing, comma-separated.
+        /// What is missing, as a part of the sentence.
         missing: String,
     },
     /// The kernel is locked down so far that programs may not read memory.

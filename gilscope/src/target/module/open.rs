@@ -6,7 +6,7 @@ use crate::target::memory::Memory;
 use crate::target::process::Process;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -31,8 +31,13 @@ pub(super) fn mapped_file(process: &Process, mapped: &MappedFile) -> Result<File
     let found = by_range.or_else(|_| open_by_path(pid, &path));
     let found = File::from(found.map_err(failed)?);
     // `O_PATH` has touched nothing yet: to open a device or a FIFO could block or have an effect.
-    if !found.metadata().map_err(failed)?.is_file() {
-        return Err(ModuleError::NotRegular { path });
+    let metadata = found.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(if is_exact || is_inode_of(mapped, &metadata) {
+            ModuleError::NotRegular { path }
+        } else {
+            ModuleError::Replaced { pid, path }
+        });
     }
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut options = File::options();
@@ -75,11 +80,13 @@ fn open_by_path(pid: u32, path: &Path) -> io::Result<OwnedFd> {
 /// other numbers in `maps` than in `stat` (overlayfs), if the first page is: it holds the ELF header
 /// and as a rule the build id.
 fn is_mapped(process: &Process, mapped: &MappedFile, file: &File) -> bool {
-    let same_inode = file.metadata().is_ok_and(|m| {
-        let device = (libc::major(m.dev()), libc::minor(m.dev()));
-        m.ino() == mapped.file.inode && device == (mapped.file.major, mapped.file.minor)
-    });
+    let same_inode = file.metadata().is_ok_and(|m| is_inode_of(mapped, &m));
     same_inode || same_first_page(process.memory(), mapped, file)
+}
+
+fn is_inode_of(mapped: &MappedFile, metadata: &Metadata) -> bool {
+    let device = (libc::major(metadata.dev()), libc::minor(metadata.dev()));
+    metadata.ino() == mapped.file.inode && device == (mapped.file.major, mapped.file.minor)
 }
 
 fn same_first_page(memory: Memory, mapped: &MappedFile, file: &File) -> bool {
@@ -139,8 +146,9 @@ mod tests {
             .chain(devices)
         {
             let opened = by_path(path);
+            // Nothing but a file was mapped by this path.
             assert!(
-                matches!(opened, Err(ModuleError::NotRegular { .. })),
+                matches!(opened, Err(ModuleError::Replaced { .. })),
                 "{}",
                 path.display()
             );
