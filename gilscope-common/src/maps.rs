@@ -183,8 +183,8 @@ const _: () = {
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 24);
     assert!(size_of::<Sched>() == 48);
-    assert!(size_of::<Wait>() == 144);
-    assert!(size_of::<Thread>() == 216);
+    assert!(size_of::<Wait>() == 152);
+    assert!(size_of::<Thread>() == 224);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<Counters>() == 48);

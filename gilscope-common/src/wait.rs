@@ -54,10 +54,10 @@ pub mod phase {
 }
 
 /// More processor time than this between two sleeps, together with two changes of holder, means
-/// that the GIL was taken and released in between. A retry takes 1 – 3 µs of it; measured with the
-/// oracle's probes in its way: 5 µs at the median, 14 µs at p99, 32 µs at p99.9. It decides some
-/// 0.1 % of the waits: the proofs above are there for all others.
-pub const RETRY_CPU_NS: u64 = 40_000;
+/// that the GIL was taken and released in between. The last resort: of 430,000 waits none needed it
+/// (7 CPython versions and workloads beside the oracle), and a retry takes 1 – 3 µs, 32 µs at p99.9
+/// with the oracle's probes in its way.
+pub const RETRY_CPU_NS: u64 = 1_000_000;
 
 /// `-EAGAIN`: the word had changed already, so the thread did not sleep.
 pub const EAGAIN: i64 = -11;
@@ -143,6 +143,10 @@ pub struct Wait {
     pub cut_at_start: u32,
     /// It slept, or entered a timed wait: it is more than a mutex that refused to sleep.
     pub slept: u32,
+    /// It entered a timed wait.
+    pub timed: u32,
+    /// Explicit, so that no byte is undefined.
+    pub padding: u32,
 }
 
 /// What is known as a thread goes to sleep on a GIL's word.
@@ -157,6 +161,9 @@ pub struct Sleep {
     /// A sleep on the mutex by which the condvar takes it back, not by which `take_gil` or
     /// `drop_gil` takes it first: the thread has been in a timed wait that made no futex call.
     pub takes_back: bool,
+    /// A sleep on the mutex known to be by `pthread_mutex_lock`: the first thing in `take_gil` or
+    /// `drop_gil`.
+    pub locks: bool,
     /// When.
     pub now_ns: u64,
     /// The thread's processor time.
@@ -197,6 +204,8 @@ impl Wait {
             woken: 0,
             cut_at_start: 1,
             slept: 1,
+            timed: 1,
+            padding: 0,
         }
     }
 
@@ -211,6 +220,11 @@ impl Wait {
     #[inline(always)]
     pub fn sleeps(&mut self, sleep: &Sleep) -> bool {
         self.must_be_awake();
+        // `take_gil` locks its mutex once, before anything else.
+        let mut finished = false;
+        if sleep.locks && self.phase == phase::AWAKE && self.timed != 0 {
+            finished = self.finish();
+        }
         let holds = self.tstate != 0 && sleep.view.last_holder == self.tstate;
         let purpose = match sleep.word {
             word::SWITCH_COND => kind::YIELD,
@@ -221,13 +235,12 @@ impl Wait {
             word::MUTEX if sleep.view.locked == 0 || self.tstate != 0 => kind::WAIT,
             // The condvar's own words, the other mutex, or a mutex sleep that may be
             // `drop_gil`'s: part of what is open, never the beginning of something.
-            _ if self.phase == phase::AWAKE && !holds => self.kind,
+            _ if self.phase == phase::AWAKE && !holds && !self.ran_python(sleep, 1) => self.kind,
             _ => 0,
         };
         if purpose == 0 {
-            return self.finish();
+            return finished || self.finish();
         }
-        let mut finished = false;
         if self.phase != phase::IDLE && !self.continues(purpose, sleep) {
             finished = self.finish();
         }
@@ -243,6 +256,9 @@ impl Wait {
         if sleep.takes_back {
             self.slept = 1;
         }
+        if sleep.takes_back || (sleep.word == word::COND && sleep.bitset) {
+            self.timed = 1;
+        }
         self.phase = phase::ASLEEP;
         self.word = sleep.word;
         self.sleep_ns = sleep.now_ns;
@@ -254,9 +270,15 @@ impl Wait {
         if self.kind != purpose || self.gil_id != sleep.gil_id {
             return false;
         }
+        !self.ran_python(sleep, 2)
+    }
+
+    /// It ran longer than a retry takes while the GIL changed hands at least so often.
+    #[inline(always)]
+    fn ran_python(&self, sleep: &Sleep, changes: u64) -> bool {
         let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
         let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
-        ran_ns <= RETRY_CPU_NS || switches < 2
+        ran_ns > RETRY_CPU_NS && switches >= changes
     }
 
     /// The sleep is over; `result` is the system call's.
@@ -294,7 +316,14 @@ impl Wait {
                 self.tstate = view.last_holder;
                 self.finish()
             }
-            word::SWITCH_COND => self.finish(),
+            word::SWITCH_COND => {
+                // `take_gil` signals when it has written its state as the last holder. One that
+                // gives way may pass a signal on.
+                if self.kind != kind::YIELD {
+                    self.tstate = view.last_holder;
+                }
+                self.finish()
+            }
             // It unlocks the mutex, at the end of `take_gil` or in `drop_gil`.
             _ if self.tstate != 0 && view.last_holder == self.tstate => self.finish(),
             _ => false,
@@ -376,6 +405,7 @@ impl Wait {
         self.woken = 0;
         self.cut_at_start = 0;
         self.slept = 0;
+        self.timed = 0;
         is_interval
     }
 }

@@ -63,9 +63,13 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
     emit::gil_event();
     match op {
         FUTEX_WAIT | FUTEX_WAIT_BITSET => {
-            let first_on_mutex = info.word == word::MUTEX && thread.wait.phase == phase::IDLE;
-            let takes_back = first_on_mutex && stack::outside_mutex_lock(target);
-            gil::sleeps(thread, &info, op == FUTEX_WAIT_BITSET, takes_back)
+            // Otherwise what is known of the thread tells it, and costs less.
+            let unclear = thread.wait.phase == phase::IDLE || thread.wait.tstate == 0;
+            let locks = match info.word {
+                word::MUTEX if unclear => stack::inside_mutex_lock(target),
+                _ => None,
+            };
+            gil::sleeps(thread, &info, op == FUTEX_WAIT_BITSET, locks)
         }
         FUTEX_WAKE | FUTEX_WAKE_BITSET => {
             let owns_mutex = info.word == word::COND && gil::owner(&info)? == own_tid(target, tid);

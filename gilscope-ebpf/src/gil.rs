@@ -11,13 +11,19 @@ use crate::{emit, filter};
 
 /// The thread goes to sleep on one of a GIL's words.
 #[inline(always)]
-pub fn sleeps(thread: &mut Thread, info: &WordInfo, bitset: bool, takes_back: bool) -> Option<()> {
+pub fn sleeps(
+    thread: &mut Thread,
+    info: &WordInfo,
+    bitset: bool,
+    locks: Option<bool>,
+) -> Option<()> {
     let now_ns = filter::now_ns();
     let sleep = Sleep {
         gil_id: info.gil_id,
         word: info.word,
         bitset,
-        takes_back,
+        takes_back: locks == Some(false),
+        locks: locks == Some(true),
         now_ns,
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
         view: view(info.view_address)?,

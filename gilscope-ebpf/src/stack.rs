@@ -15,19 +15,18 @@ const SP_OFFSET: usize = 152;
 /// The frame of glibc's `__lll_lock_wait` is smaller than this (1 – 3 words, measured 2.31 – 2.43).
 const FRAME_WORDS: usize = 8;
 
-/// Whether a sleep on a mutex was *not* called by `pthread_mutex_lock`: the return address into it
-/// would be among the first words of the stack. Then a condition variable takes the mutex back
-/// (glibc `nptl/pthread_mutex_cond_lock.c`: the same source, compiled under another name).
+/// Whether a sleep on a mutex was called by `pthread_mutex_lock`, where that can be told: the return
+/// address into it is among the first words of the stack. If not, a condition variable takes the
+/// mutex back (glibc `nptl/pthread_mutex_cond_lock.c`: the same source, compiled under another
+/// name).
 #[inline(always)]
-pub fn outside_mutex_lock(target: &Target) -> bool {
+pub fn inside_mutex_lock(target: &Target) -> Option<bool> {
     if !maps::has_task_registers() || target.mutex_lock == 0 {
-        return false;
+        return None;
     }
-    let Some(words) = top_of_stack() else {
-        return false;
-    };
+    let words = top_of_stack()?;
     let inside = |word: u64| word.wrapping_sub(target.mutex_lock) < target.mutex_lock_size;
-    !words.into_iter().any(inside)
+    Some(words.into_iter().any(inside))
 }
 
 #[inline(always)]
