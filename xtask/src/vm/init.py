@@ -5,6 +5,7 @@ import ctypes
 import glob
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -55,13 +56,14 @@ def read(path):
 
 def verified(pid):
     """Programs that the process has loaded, and the verifier's work for the largest (told since 5.16)."""
-    programs = 0, []
+    instructions = []
     for path in glob.glob("/proc/%d/fdinfo/*" % pid):
         with open(path) as file:
             lines = dict(line.split(":", 1) for line in file if ":" in line)
         if "prog_type" in lines:
-            programs = programs[0] + 1, programs[1] + [int(lines.get("verified_insns", 0))]
-    return "%d programs, at most %d instructions verified" % (programs[0], max(programs[1], default=0))
+            instructions.append(int(lines.get("verified_insns", 0)))
+    largest = max(instructions, default=0)
+    return "%d programs" % len(instructions) + (", at most %d instructions verified" % largest if largest else "")
 
 
 def attached(name, *options):
@@ -126,6 +128,26 @@ def started(*options):
     return bad + ["compared %d counts" % compared] * (compared != 6), detail
 
 
+def limit_memory():
+    """64 KiB may be locked, and the limit cannot be raised: CAP_SYS_RESOURCE is 24, PR_CAPBSET_DROP too."""
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 16, 1 << 16))
+    if libc.prctl(24, 24, 0, 0, 0) != 0:
+        os._exit(99)
+
+
+def limited():
+    """Before 5.11 maps count against that limit: it is said so. Later they do not."""
+    command = [GILSCOPE, "--json", "/tmp/report.json", "--", sys.executable, "/job/spin.py", "--seconds", "2"]
+    run = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_memory)
+    version = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    if version < (5, 11):
+        told = run.returncode == 125 and "ulimit -l unlimited" in run.stderr
+        return [] if told else [run.stderr], "refused, and said why"
+    if run.returncode:
+        return [run.stderr], ""
+    return read("/tmp/report.json")[1:]
+
+
 def smoke():
     checks = [
         ("spin, tracefs not mounted", attached, ["spin"]),
@@ -133,6 +155,7 @@ def smoke():
         ("spin, uprobes", attached, ["spin", "--source", "uprobe"]),
         ("a command", started, []),
         ("a command, uprobes", started, ["--source", "uprobe"]),
+        ("64 KiB of locked memory", limited, []),
     ]
     for name, check, arguments in checks:
         try:

@@ -76,3 +76,18 @@ fn print(results: &str) -> Result<usize> {
     }
     Ok(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_bad_or_missing_fails() {
+        let line =
+            |check, bad| format!("{{\"check\":\"{check}\",\"bad\":{bad},\"detail\":\"\"}}\n");
+        let results = line("spin", "[\"no waits\"]") + &line("done", "[]");
+        assert_eq!(print(&results).unwrap(), 1);
+        assert_eq!(print(&line("done", "[]")).unwrap(), 0);
+        assert!(print(&line("spin", "[]")).is_err());
+    }
+}
