@@ -86,6 +86,11 @@ impl Process {
         }
     }
 
+    /// Rows for threads.
+    pub fn max_threads(&self) -> usize {
+        self.max_threads
+    }
+
     /// Threads that are alive.
     pub fn live_threads(&self) -> usize {
         self.live.len()

@@ -48,9 +48,8 @@ impl Signals {
 /// From here on an interrupt ends gilscope at once: the user asked to finish, and asks again.
 pub fn let_interrupt_end() {
     // SAFETY: the default action replaces a handler; nothing else is shared with it.
-    if let Err(error) =
-        unsafe { signal::signal(signal::Signal::SIGINT, signal::SigHandler::SigDfl) }
-    {
+    let done = unsafe { signal::signal(signal::Signal::SIGINT, signal::SigHandler::SigDfl) };
+    if let Err(error) = done {
         log::debug!("interrupts stay caught: {error}");
     }
 }

@@ -81,6 +81,11 @@ impl Watched {
 
     fn begin_in_kernel(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
         self.find_gils(probe)?;
+        // Uprobes take long to attach, and nothing is measured meanwhile.
+        self.from_ns = now_ns();
+        self.program_began_ns = self.from_ns;
+        self.analysis =
+            analyse::Process::new(self.origin_ns, self.from_ns, self.analysis.max_threads());
         // The process before its threads: a futex call in between makes its thread known by itself.
         self.follow(probe)?;
         self.add_threads(probe)
