@@ -5,6 +5,7 @@
 //! Format: `Documentation/bpf/btf.rst`, `include/uapi/linux/btf.h`.
 
 use super::ProbeError;
+use std::ops::Range;
 
 pub const PATH: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
@@ -14,8 +15,10 @@ const KIND_FUNCTION_PROTOTYPE: u32 = 13;
 
 /// The kernel's type information.
 pub struct Btf {
-    types: Vec<u8>,
-    strings: Vec<u8>,
+    /// The whole file, some megabytes: its sections are not copied.
+    bytes: Vec<u8>,
+    types: Range<usize>,
+    strings: Range<usize>,
 }
 
 impl Btf {
@@ -23,23 +26,29 @@ impl Btf {
     pub fn of_kernel() -> Result<Self, ProbeError> {
         let no_btf = |reason: String| ProbeError::NoBtf { path: PATH, reason };
         let bytes = std::fs::read(PATH).map_err(|error| no_btf(error.to_string()))?;
-        Self::parse(&bytes).ok_or_else(|| no_btf("not BTF".to_owned()))
+        Self::parse(bytes).ok_or_else(|| no_btf("not BTF".to_owned()))
     }
 
-    fn parse(bytes: &[u8]) -> Option<Self> {
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
         if u16::from_le_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
             return None;
         }
-        let header = word(bytes, 4)? as usize;
-        let section = |at: usize| -> Option<Vec<u8>> {
-            let start = header.checked_add(word(bytes, at)? as usize)?;
-            let end = start.checked_add(word(bytes, at + 4)? as usize)?;
-            bytes.get(start..end).map(<[u8]>::to_vec)
+        let header = word(&bytes, 4)? as usize;
+        let section = |at: usize| -> Option<Range<usize>> {
+            let start = header.checked_add(word(&bytes, at)? as usize)?;
+            let end = start.checked_add(word(&bytes, at + 4)? as usize)?;
+            bytes.get(start..end).map(|_| start..end)
         };
+        let (types, strings) = (section(8)?, section(16)?);
         Some(Self {
-            types: section(8)?,
-            strings: section(16)?,
+            bytes,
+            types,
+            strings,
         })
+    }
+
+    fn section(&self, range: &Range<usize>) -> &[u8] {
+        self.bytes.get(range.clone()).unwrap_or_default()
     }
 
     /// Byte offset of a member of a structure; `None` if there is no such member, or it is a bit
@@ -73,17 +82,18 @@ impl Btf {
     fn types(&self) -> impl Iterator<Item = Type> {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let found = Type::read(&self.types, at)?;
+            let found = Type::read(self.section(&self.types), at)?;
             at = found.members_at + found.trailer()?;
             Some(found)
         })
     }
 
     fn member(&self, structure: &Type, name: &str) -> Option<u32> {
+        let types = self.section(&self.types);
         let at = (0..structure.count)
             .map(|index| structure.members_at + index * 12)
-            .find(|at| word(&self.types, *at).is_some_and(|offset| self.is_named(offset, name)))?;
-        let offset = word(&self.types, at + 8)?;
+            .find(|at| word(types, *at).is_some_and(|offset| self.is_named(offset, name)))?;
+        let offset = word(types, at + 8)?;
         // With bit sizes the upper byte is the size of a bit field, 0 for a plain member.
         if structure.bit_sizes && offset >> 24 != 0 || offset % 8 != 0 {
             return None;
@@ -92,7 +102,7 @@ impl Btf {
     }
 
     fn is_named(&self, offset: u32, name: &str) -> bool {
-        self.strings
+        self.section(&self.strings)
             .get(offset as usize..)
             .and_then(|rest| rest.strip_prefix(name.as_bytes()))
             .is_some_and(|rest| rest.first() == Some(&0))
@@ -144,6 +154,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
 
     /// `struct a { int x; }; struct task { int:3 state; int pid; }`
@@ -184,7 +196,7 @@ mod tests {
 
     #[test]
     fn finds_a_plain_member_and_refuses_a_bit_field() {
-        let btf = Btf::parse(&sample()).unwrap();
+        let btf = Btf::parse(sample()).unwrap();
         assert_eq!(btf.member_offset("task", "pid"), Some(4));
         assert_eq!(btf.member_offset("a", "x"), Some(0));
         assert_eq!(btf.member_offset("task", "state"), None);
@@ -196,7 +208,7 @@ mod tests {
     fn truncated_bytes_are_no_panic() {
         let whole = sample();
         for length in 0..whole.len() {
-            if let Some(btf) = Btf::parse(&whole[..length]) {
+            if let Some(btf) = Btf::parse(whole[..length].to_vec()) {
                 assert_eq!(btf.member_offset("task", "nowhere"), None);
             }
         }

@@ -65,7 +65,9 @@ impl KernelFacts {
 /// Loads the object and makes its maps. Nothing is attached yet.
 pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
     let facts = KernelFacts::read()?;
-    EbpfLoader::new()
+    // aya parses the kernel's types here, whether they are wanted or not: some 15 MB.
+    let mut loader = EbpfLoader::new();
+    let loaded = loader
         // No relocations against the kernel's types: parsing them would take 40 MB.
         .btf(None)
         .override_global("TASK_PID_OFFSET", &facts.task_pid_offset, true)
@@ -81,7 +83,19 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .map_err(|error| ProbeError::Load {
             program: "object".to_owned(),
             reason: chain(&error),
-        })
+        });
+    drop(loader);
+    give_memory_back();
+    loaded
+}
+
+/// Gives what was freed back to the system, before the ring buffer is mapped.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it only looks at what is free already, under the allocator's own lock.
+    unsafe {
+        nix::libc::malloc_trim(0)
+    };
 }
 
 /// An error with all that caused it.
