@@ -78,18 +78,22 @@ pub fn idle_threads(pid: u32) -> BTreeMap<u32, Scheduled> {
     })
 }
 
-/// The highest amount of memory that a process ever had.
-pub fn peak_memory_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    field(&status, "VmHWM")
+/// What a process takes of the machine's memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Now.
+    pub resident_kib: u64,
+    /// At most so far.
+    pub peak_kib: u64,
 }
 
-/// Processor time of a process, in seconds: `utime` and `stime` of proc_pid_stat(5).
-pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks / 100.0
+/// The memory of a process.
+pub fn memory_of(pid: u32) -> Memory {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    Memory {
+        resident_kib: field(&status, "VmRSS"),
+        peak_kib: field(&status, "VmHWM"),
+    }
 }
 
 /// Programs, maps or links in the kernel, as bpftool names them.
