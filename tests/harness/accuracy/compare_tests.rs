@@ -110,3 +110,18 @@ fn what_has_no_futex_call_is_counted_apart() {
     let run = Comparison::new("python", "spin", oracle.as_bytes(), gilscope.as_bytes());
     assert_eq!(run.unwrap().without_futex, 1);
 }
+
+#[test]
+fn a_percentile_may_be_its_neighbour() {
+    let near = |low, high| {
+        let report = oracle(1000, 100_000, 0);
+        report.replace(
+            r#""p99_ns":300"#,
+            &format!(r#""p99_ns":300,"p99_near_ns":[{low},{high}]"#),
+        )
+    };
+    let said = gilscope(1000, 100_000, 400, 0, 0);
+    assert_eq!(broken(&near(250, 400), &said), [""; 0]);
+    assert_eq!(broken(&near(250, 386), &said), [""; 0]);
+    assert_eq!(broken(&near(250, 384), &said).len(), 2);
+}

@@ -16,6 +16,10 @@ pub struct Figures {
     pub p50_ns: Option<u64>,
     /// 99th percentile.
     pub p99_ns: Option<u64>,
+    /// The oracle's percentiles 0.1 below and above p50.
+    pub p50_near_ns: Option<[u64; 2]>,
+    /// The same of p99.
+    pub p99_near_ns: Option<[u64; 2]>,
 }
 
 /// The oracle's report. `futex` is what is judged by: docs/accuracy.md says why.

@@ -21,22 +21,28 @@ pub struct Lengths {
     p50_ns: u64,
     p90_ns: u64,
     p99_ns: u64,
+    /// The quantiles 0.1 % of the ranks below and above p50: its neighbours where there are few lengths.
+    p50_near_ns: [u64; 2],
+    /// The same of p99.
+    p99_near_ns: [u64; 2],
 }
 
 impl Lengths {
     fn of(mut lengths: Vec<u64>) -> Self {
         lengths.sort_unstable();
-        let rank = |percent: usize| {
-            let index = (lengths.len() * percent).div_ceil(100).saturating_sub(1);
+        let rank = |per_mille: usize| {
+            let index = (lengths.len() * per_mille).div_ceil(1000).saturating_sub(1);
             lengths.get(index).copied().unwrap_or(0)
         };
         Self {
             count: lengths.len() as u64,
             sum_ns: lengths.iter().sum(),
             max_ns: lengths.last().copied().unwrap_or(0),
-            p50_ns: rank(50),
-            p90_ns: rank(90),
-            p99_ns: rank(99),
+            p50_ns: rank(500),
+            p90_ns: rank(900),
+            p99_ns: rank(990),
+            p50_near_ns: [rank(499), rank(501)],
+            p99_near_ns: [rank(989), rank(991)],
         }
     }
 }
@@ -258,6 +264,11 @@ mod tests {
         assert_eq!(
             (lengths.p50_ns, lengths.p90_ns, lengths.p99_ns),
             (100, 180, 198)
+        );
+        let many = Lengths::of((1..=1000).collect());
+        assert_eq!(
+            (many.p50_near_ns, many.p99_near_ns),
+            ([499, 501], [989, 991])
         );
         let one = Lengths::of(vec![7]);
         assert_eq!((one.p50_ns, one.p99_ns, one.max_ns), (7, 7, 7));
