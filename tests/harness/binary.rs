@@ -11,13 +11,22 @@ use std::{
 /// the tests were built in.
 pub fn gilscope() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("GILSCOPE_BIN").map_or_else(build, PathBuf::from))
+    BINARY.get_or_init(|| {
+        env::var_os("GILSCOPE_BIN").map_or_else(|| build("gilscope"), PathBuf::from)
+    })
 }
 
-fn build() -> PathBuf {
+/// The oracle's executable, built once likewise.
+pub fn gil_oracle() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("gil-oracle"))
+}
+
+/// Builds the program of this package, which has its name.
+fn build(package: &str) -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--package", "gilscope", "--bin", "gilscope"]);
+    command.args(["build", "--package", package, "--bin", package]);
     command.args(["--message-format", "json"]);
     if is_release() {
         command.arg("--release");

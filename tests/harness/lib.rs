@@ -17,7 +17,7 @@ mod report;
 mod running;
 mod tracer;
 
-pub use binary::gilscope;
+pub use binary::{gil_oracle, gilscope};
 pub use cache::python_with_hdrhistogram;
 pub use condition::{DEADLINE, until};
 pub use privilege::{for_anybody, need_root};

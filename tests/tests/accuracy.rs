@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gilscope_tests::accuracy::{compare, list};
+use gilscope_tests::{
+    accuracy::{Programs, list},
+    gil_oracle, gilscope, need_root,
+};
 
 /// Long enough for a thousand waits, but for `spin` and `convoy`, of which only number and total are judged then.
 const RUNS: [(&str, f64); 5] = [
@@ -16,6 +19,11 @@ const RUNS: [(&str, f64); 5] = [
 /// One test, so that no two runs share the machine.
 #[test]
 fn figures_agree_with_the_oracle() {
+    need_root();
+    let programs = Programs {
+        gilscope: gilscope().into(),
+        oracle: gil_oracle().into(),
+    };
     let (mut broken, mut judged) = (Vec::new(), 0);
     for python in list().unwrap() {
         if let Some(reason) = python.skipped() {
@@ -26,7 +34,7 @@ fn figures_agree_with_the_oracle() {
             .iter()
             .filter(|(workload, _)| python.is_judged_on(workload));
         for (workload, seconds) in runs {
-            let run = compare(&python, workload, *seconds).unwrap();
+            let run = programs.compare(&python, workload, *seconds).unwrap();
             eprintln!("{}, {workload}: {:?}", python.name, run.waits);
             // An idle run would agree with anything.
             assert!(

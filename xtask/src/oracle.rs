@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use gilscope_tests::accuracy::{
-    Comparison, Python, WORKLOADS, between_markers, compare, list, markdown,
+    Comparison, Programs, Python, WORKLOADS, between_markers, list, markdown,
 };
 
 use crate::{process, root, workspace};
@@ -81,13 +81,20 @@ fn runs_of(args: &Args, python: &Python) -> Result<Vec<Comparison>> {
         .filter(|workload| python.is_judged_on(workload))
         .map(|workload| {
             eprintln!("{}, {workload}", python.name);
-            compare(
+            programs().compare(
                 python,
                 workload,
                 args.seconds.unwrap_or_else(|| default_seconds(workload)),
             )
         });
     runs.collect()
+}
+
+fn programs() -> Programs {
+    Programs {
+        gilscope: workspace::gilscope(),
+        oracle: workspace::target().join("release/gil-oracle"),
+    }
 }
 
 fn default_seconds(workload: &str) -> f64 {

@@ -12,7 +12,7 @@ mod table;
 
 pub use compare::{Comparison, Figure, Pair};
 pub use python::{Python, list};
-pub use run::compare;
+pub use run::Programs;
 pub use table::{between_markers, markdown};
 
 /// The workloads that waits are judged on, in the order of the table.

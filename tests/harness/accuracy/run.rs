@@ -4,10 +4,10 @@
 //! second, so both see the whole run, and no wait is under way at either end.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result};
@@ -23,12 +23,46 @@ use super::{
 /// Longer than any step of a run takes on a busy machine, besides the run's own length.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs `workload` for so long under both tracers and compares them. Needs root.
-pub fn compare(python: &Python, workload: &str, seconds: f64) -> Result<Comparison> {
-    try_compare(python, workload, seconds).with_context(|| format!("{}, {workload}", python.name))
+/// The two tracers' programs.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// What is judged.
+    pub gilscope: PathBuf,
+    /// What it is judged by.
+    pub oracle: PathBuf,
 }
 
-fn try_compare(python: &Python, workload: &str, seconds: f64) -> Result<Comparison> {
+impl Programs {
+    /// Runs `workload` for so long under both and compares them. Needs root.
+    pub fn compare(&self, python: &Python, workload: &str, seconds: f64) -> Result<Comparison> {
+        try_compare(self, python, workload, seconds)
+            .with_context(|| format!("{}, {workload}", python.name))
+    }
+
+    fn oracle(&self, python: &Python, pid: u32, json: &Path) -> Command {
+        let mut command = Command::new(&self.oracle);
+        command.args(["--futex-view", "--yields", "--until-stdin-closes", "--pid"]);
+        command.arg(pid.to_string()).arg("--json").arg(json);
+        if let Some(file) = &python.debug_file {
+            command.arg("--debug-file").arg(file);
+        }
+        command
+    }
+
+    fn gilscope(&self, pid: u32, json: &Path) -> Command {
+        let mut command = Command::new(&self.gilscope);
+        command.args(["--quiet", "--pid"]).arg(pid.to_string());
+        command.arg("--json").arg(json).stdout(Stdio::null());
+        command
+    }
+}
+
+fn try_compare(
+    programs: &Programs,
+    python: &Python,
+    workload: &str,
+    seconds: f64,
+) -> Result<Comparison> {
     let patience = PATIENCE.saturating_add(Duration::try_from_secs_f64(seconds)?);
     let folder = tempfile::tempdir()?;
     let (truth, said) = (folder.path().join("oracle"), folder.path().join("gilscope"));
@@ -42,13 +76,13 @@ fn try_compare(python: &Python, workload: &str, seconds: f64) -> Result<Comparis
     let mut target = Child::start(&mut target, Stream::Stdout, patience)?;
     target.line("idle")?;
     let mut oracle = Child::start(
-        &mut oracle(python, target.pid(), &truth)?,
+        &mut programs.oracle(python, target.pid(), &truth),
         Stream::Stdout,
         patience,
     )?;
     oracle.line("ready")?;
     let mut gilscope = Child::start(
-        &mut gilscope(target.pid(), &said)?,
+        &mut programs.gilscope(target.pid(), &said),
         Stream::Stderr,
         patience,
     )?;
@@ -116,41 +150,4 @@ impl Scripts {
         command.arg(seen).env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)
     }
-}
-
-fn oracle(python: &Python, pid: u32, json: &Path) -> Result<Command> {
-    let mut command = Command::new(built("gil-oracle")?);
-    command.args(["--futex-view", "--yields", "--until-stdin-closes", "--pid"]);
-    command.arg(pid.to_string()).arg("--json").arg(json);
-    if let Some(file) = &python.debug_file {
-        command.arg("--debug-file").arg(file);
-    }
-    Ok(command)
-}
-
-fn gilscope(pid: u32, json: &Path) -> Result<Command> {
-    let mut command = Command::new(built("gilscope")?);
-    command
-        .args(["--quiet", "--pid"])
-        .arg(pid.to_string())
-        .arg("--json")
-        .arg(json);
-    command.stdout(Stdio::null());
-    Ok(command)
-}
-
-/// The program as cargo built it last, by whatever profile.
-fn built(name: &str) -> Result<PathBuf> {
-    let target = env::var_os("CARGO_TARGET_DIR").map_or("target".into(), PathBuf::from);
-    let profiles =
-        ["release", "debug"].map(|profile| workspace().join(&target).join(profile).join(name));
-    let modified =
-        |path: &PathBuf| -> Option<SystemTime> { fs::metadata(path).ok()?.modified().ok() };
-    let newest = profiles
-        .into_iter()
-        .filter(|path| path.is_file())
-        .max_by_key(modified);
-    newest.with_context(|| {
-        format!("{name} is not built: cargo build --release -p gilscope -p gil-oracle")
-    })
 }
