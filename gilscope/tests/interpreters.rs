@@ -190,10 +190,11 @@ fn every_pyenv_interpreter() {
     }
 }
 
+/// Whatever a starting process looks like, it is "too early" and never anything else, until its GIL is
+/// there. How often it is too early is for the scheduler to say.
 #[test]
 fn from_the_first_moment_on() {
     for home in pyenv(ALL) {
-        let mut too_early = 0;
         for _ in 0..5 {
             let script = "import sys; sys.stdin.readline()";
             let mut command = python(&home);
@@ -208,12 +209,10 @@ fn from_the_first_moment_on() {
                     Ok(found) => break found,
                     Err(error) => assert!(error.may_be_too_early(), "{error}"),
                 }
-                too_early += 1;
                 assert!(start.elapsed() < DEADLINE, "never found");
             };
             assert_eq!(found.version.to_string(), version_of(&home));
         }
-        assert!(too_early > 0, "a process cannot have a GIL when it begins");
     }
 }
 
