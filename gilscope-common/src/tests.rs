@@ -39,8 +39,8 @@ impl Thread {
         self.finished.extend(finished.then_some(self.wait.finished));
     }
 
-    fn sleeps(&mut self, word: u32, bitset: bool) {
-        let sleep = Sleep {
+    fn sleep(&self, word: u32, bitset: bool) -> Sleep {
+        Sleep {
             gil_id: 0,
             word,
             bitset,
@@ -49,7 +49,11 @@ impl Thread {
             now_ns: self.now_ns,
             cpu_ns: self.cpu_ns,
             view: self.view,
-        };
+        }
+    }
+
+    fn sleeps(&mut self, word: u32, bitset: bool) {
+        let sleep = self.sleep(word, bitset);
         let finished = self.wait.sleeps(&sleep);
         self.take(finished);
     }
@@ -223,6 +227,44 @@ fn a_forced_switch_that_is_over_before_it_sleeps_is_one() {
     thread.sleeps_on_cond(2_000, 0);
     thread.drops();
     assert_eq!(thread.lengths(), [(kind::YIELD, 700), (kind::WAIT, 2_000)]);
+}
+
+#[test]
+fn taking_the_switch_mutex_back_proves_a_forced_switch_that_never_slept() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(2_000, 0);
+    thread.runs(100);
+    let sleep = Sleep {
+        word: word::SWITCH_MUTEX,
+        takes_back: true,
+        ..thread.sleep(word::MUTEX, false)
+    };
+    let finished = thread.wait.sleeps(&sleep);
+    thread.take(finished);
+    thread.wakes_up(900, EAGAIN);
+    thread.sleeps_on_cond(3_000, 0);
+    thread.drops();
+    let (wait, forced) = (kind::WAIT, kind::YIELD);
+    assert_eq!(
+        thread.lengths(),
+        [(wait, 2_000), (forced, 900), (wait, 3_000)]
+    );
+}
+
+/// `take_gil` locks it too, after a timed wait, to tell the thread that gave way.
+#[test]
+fn locking_the_switch_mutex_ends_no_wait_that_has_slept() {
+    let mut thread = Thread::behind_another();
+    thread.sleeps_on_cond(2_000, 0);
+    let sleep = Sleep {
+        locks: true,
+        ..thread.sleep(word::SWITCH_MUTEX, false)
+    };
+    let finished = thread.wait.sleeps(&sleep);
+    thread.take(finished);
+    thread.wakes_up(500, 0);
+    thread.drops();
+    assert_eq!(thread.lengths(), [(kind::WAIT, 2_500)]);
 }
 
 #[test]

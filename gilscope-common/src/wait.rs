@@ -158,11 +158,11 @@ pub struct Sleep {
     pub word: u32,
     /// A timed sleep on a signal word (`FUTEX_WAIT_BITSET`), not on the condvar's internal lock.
     pub bitset: bool,
-    /// A sleep on the mutex by which the condvar takes it back, not by which `take_gil` or
-    /// `drop_gil` takes it first: the thread has been in a timed wait that made no futex call.
+    /// A sleep on a mutex by which its condvar takes it back, not by which `take_gil` or `drop_gil`
+    /// takes it first: the thread has been in a wait for the condvar that made no futex call.
     pub takes_back: bool,
-    /// A sleep on the mutex known to be by `pthread_mutex_lock`: the first thing in `take_gil` or
-    /// `drop_gil`.
+    /// A sleep on a mutex known to be by `pthread_mutex_lock`: on the GIL's, the first thing in
+    /// `take_gil` or `drop_gil`.
     pub locks: bool,
     /// When.
     pub now_ns: u64,
@@ -222,7 +222,8 @@ impl Wait {
         self.must_be_awake();
         // `take_gil` locks its mutex once, before anything else.
         let mut finished = false;
-        if sleep.locks && self.phase == phase::AWAKE && self.timed != 0 {
+        let locks = sleep.locks && sleep.word == word::MUTEX;
+        if locks && self.phase == phase::AWAKE && self.timed != 0 {
             finished = self.finish();
         }
         let holds = self.tstate != 0 && sleep.view.last_holder == self.tstate;
@@ -230,6 +231,7 @@ impl Wait {
             word::SWITCH_COND => kind::YIELD,
             word::COND if sleep.bitset => kind::WAIT,
             word::MUTEX if sleep.takes_back => kind::WAIT,
+            word::SWITCH_MUTEX if sleep.takes_back => kind::YIELD,
             // In `drop_gil`, before the GIL is given up: whatever was open is over.
             word::MUTEX if holds && sleep.view.locked != 0 => 0,
             word::MUTEX if sleep.view.locked == 0 || self.tstate != 0 => kind::WAIT,

@@ -66,7 +66,7 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
             // Otherwise what is known of the thread tells it, and costs less.
             let unclear = thread.wait.phase == phase::IDLE || thread.wait.tstate == 0;
             let locks = match info.word {
-                word::MUTEX if unclear => stack::inside_mutex_lock(target),
+                word::MUTEX | word::SWITCH_MUTEX if unclear => stack::inside_mutex_lock(target),
                 _ => None,
             };
             gil::sleeps(thread, &info, op == FUTEX_WAIT_BITSET, locks)

@@ -185,6 +185,11 @@ impl Comparison {
         errors.max_by(|a, b| a.abs().total_cmp(&b.abs()))
     }
 
+    /// What either lost, which makes the run worthless: a sentence each.
+    pub fn lost(&self) -> &[String] {
+        &self.lost
+    }
+
     /// What is off by more than its bound, and what was lost: a sentence each, which names the run.
     pub fn broken(&self) -> Vec<String> {
         let mut broken = self.lost.clone();

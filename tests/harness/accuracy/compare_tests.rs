@@ -8,7 +8,7 @@ fn oracle(count: u64, sum_ns: u64, yields: u64) -> String {
     };
     let futex = figures(count, sum_ns);
     format!(
-        r#"{{"records_lost":0,"untracked_calls":0,"processes":[{{"pid":7,"take_gil":{},"futex":{futex},
+        r#"{{"records_lost":0,"untracked_calls":0,"unreturned_calls":0,"programs_missed":0,"processes":[{{"pid":7,"take_gil":{},"futex":{futex},
         "forced_switch_futex":{},"threads":[{{"tid":8,"futex":{futex}}}]}}]}}"#,
         figures(count + 1, sum_ns),
         figures(yields, yields * 100),

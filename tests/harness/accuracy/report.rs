@@ -27,6 +27,8 @@ pub struct Figures {
 pub struct Oracle {
     records_lost: u64,
     untracked_calls: u64,
+    unreturned_calls: u64,
+    programs_missed: u64,
     processes: Vec<OracleProcess>,
 }
 
@@ -60,8 +62,10 @@ impl Oracle {
 
     /// What makes its figures worthless.
     pub fn lost(&self) -> Option<String> {
-        let lost = self.records_lost + self.untracked_calls;
-        (lost > 0).then(|| format!("the oracle lost {lost} calls"))
+        let lost = self.records_lost + self.untracked_calls + self.unreturned_calls;
+        let missed = self.programs_missed;
+        (lost + missed > 0)
+            .then(|| format!("the oracle lost {lost} calls and missed {missed} events"))
     }
 }
 

@@ -150,6 +150,7 @@ pub struct Verdict {
     records_lost: u64,
     untracked_calls: u64,
     unreturned_calls: u64,
+    programs_missed: u64,
     probes: Vec<Probe>,
     processes: Vec<Process>,
 }
@@ -169,6 +170,7 @@ impl Verdict {
             records_lost: count(counts::RECORDS_LOST),
             untracked_calls: count(counts::UNTRACKED),
             unreturned_calls: count(counts::UNRETURNED),
+            programs_missed: run.programs_missed,
             probes: run.places.iter().map(probe).collect(),
             processes: pids
                 .iter()

@@ -1,6 +1,12 @@
 //! The only room with aya: loads, attaches, drains.
 
-use std::{collections::BTreeMap, num::NonZeroU32, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    num::NonZeroU32,
+    os::fd::{AsFd as _, AsRawFd as _},
+    path::Path,
+};
 
 use anyhow::{Context as _, ensure};
 use aya::{
@@ -32,6 +38,9 @@ pub struct Run {
     pub unfinished: BTreeMap<u32, u64>,
     /// The `COUNTS` map.
     pub counts: Vec<u64>,
+    /// How often the kernel left one of the programs out, because another was at work on the
+    /// processor.
+    pub programs_missed: u64,
     /// What was probed.
     pub places: Vec<Place>,
 }
@@ -190,6 +199,7 @@ impl Trace {
             drain(&mut ring, &mut calls)?;
         }
         let last_ns = now_ns()?;
+        let programs_missed = missed(&self.ebpf);
         drop(self.ebpf);
         drain(&mut ring, &mut calls)?;
         let threads: BTreeMap<u32, Thread> = states
@@ -218,6 +228,7 @@ impl Trace {
             threads,
             unfinished,
             counts,
+            programs_missed,
             places: self.places,
         })
     }
@@ -234,6 +245,20 @@ fn drain(ring: &mut RingBuf<aya::maps::MapData>, calls: &mut Vec<Call>) -> anyho
         calls.push(unsafe { item.as_ptr().cast::<Call>().read_unaligned() });
     }
     Ok(())
+}
+
+/// As the kernel tells it of each program (`kernel/bpf/syscall.c`: `bpf_prog_show_fdinfo`).
+fn missed(ebpf: &Ebpf) -> u64 {
+    let programs = ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+    let counts = programs.filter_map(|fd| {
+        let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+        let info = fs::read_to_string(path).ok()?;
+        let count = info
+            .lines()
+            .find_map(|line| line.strip_prefix("recursion_misses:"))?;
+        count.trim().parse::<u64>().ok()
+    });
+    counts.sum()
 }
 
 /// `CLOCK_MONOTONIC`, which is the clock of `bpf_ktime_get_ns`.
