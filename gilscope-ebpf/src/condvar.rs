@@ -44,7 +44,9 @@ fn registers(ctx: &ProbeContext) -> &pt_regs {
 #[uprobe]
 pub fn condvar_wait(ctx: ProbeContext) -> u32 {
     if let Some((thread, info)) = lock_of(&ctx) {
-        if gil::sleeps(thread, &info, true, None).is_some() && thread.wait.phase == phase::ASLEEP {
+        if gil::sleeps(thread, &info, filter::now_ns(), true, None).is_some()
+            && thread.wait.phase == phase::ASLEEP
+        {
             thread.wait.stack_pointer = registers(&ctx).rsp;
             emit::condvar_wait();
         }

@@ -63,13 +63,14 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
     emit::gil_event();
     match op {
         FUTEX_WAIT | FUTEX_WAIT_BITSET => {
+            let now_ns = filter::now_ns();
             // Otherwise what is known of the thread tells it, and costs less.
             let unclear = thread.wait.phase == phase::IDLE || thread.wait.tstate == 0;
             let locks = match info.word {
                 word::MUTEX | word::SWITCH_MUTEX if unclear => stack::inside_mutex_lock(target),
                 _ => None,
             };
-            gil::sleeps(thread, &info, op == FUTEX_WAIT_BITSET, locks)
+            gil::sleeps(thread, &info, now_ns, op == FUTEX_WAIT_BITSET, locks)
         }
         FUTEX_WAKE | FUTEX_WAKE_BITSET => {
             let owns_mutex = info.word == word::COND && gil::owner(&info)? == own_tid(target, tid);

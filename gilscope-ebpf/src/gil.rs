@@ -14,10 +14,10 @@ use crate::{emit, filter};
 pub fn sleeps(
     thread: &mut Thread,
     info: &WordInfo,
+    now_ns: u64,
     bitset: bool,
     locks: Option<bool>,
 ) -> Option<()> {
-    let now_ns = filter::now_ns();
     let sleep = Sleep {
         gil_id: info.gil_id,
         word: info.word,

@@ -35,7 +35,10 @@ fn figures_agree_with_the_oracle() {
             .filter(|(workload, _)| python.is_judged_on(workload));
         for (workload, seconds) in runs {
             let run = programs.compare(&python, workload, *seconds).unwrap();
-            eprintln!("{}, {workload}: {:?}", python.name, run.waits);
+            eprintln!(
+                "{}, {workload}: {:?}; forced switches: {:?}",
+                python.name, run.waits, run.yields
+            );
             // An idle run would agree with anything.
             assert!(
                 run.waits.oracle.count >= 100,

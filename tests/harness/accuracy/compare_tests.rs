@@ -1,27 +1,29 @@
 use super::*;
 
-fn oracle(count: u64, sum_ns: u64, yields: u64) -> String {
-    let figures = |count: u64, sum_ns: u64| {
+fn oracle(count: u64, sum_us: u64, yields: u64) -> String {
+    let figures = |count: u64, sum_us: u64| {
+        let sum_ns = sum_us * 1_000;
         format!(
             r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900,"p50_ns":100,"p90_ns":200,"p99_ns":300}}"#
         )
     };
-    let futex = figures(count, sum_ns);
+    let futex = figures(count, sum_us);
     format!(
         r#"{{"records_lost":0,"untracked_calls":0,"unreturned_calls":0,"programs_missed":0,"processes":[{{"pid":7,"take_gil":{},"futex":{futex},
         "forced_switch_futex":{},"threads":[{{"tid":8,"futex":{futex}}}]}}]}}"#,
-        figures(count + 1, sum_ns),
+        figures(count + 1, sum_us),
         figures(yields, yields * 100),
     )
 }
 
-fn gilscope(count: u64, sum_ns: u64, p99_ns: u64, yields: u64, lost: u64) -> String {
-    let figures = |count: u64, sum_ns: u64| {
+fn gilscope(count: u64, sum_us: u64, p99_ns: u64, yields: u64, lost: u64) -> String {
+    let figures = |count: u64, sum_us: u64| {
+        let sum_ns = sum_us * 1_000;
         format!(
             r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900,"p50_ns":100,"p99_ns":{p99_ns},"hdr":null}}"#
         )
     };
-    let wait = figures(count, sum_ns);
+    let wait = figures(count, sum_us);
     format!(
         r#"{{"loss":{{"events_lost":{lost},"waits_lost":0}},"processes":[{{"pid":7,"gil_wait":{wait},
         "threads":[{{"tid":8,"gil":[{{"wait":{wait},"yield":{}}}]}},{{"tid":9,"gil":[]}}]}}]}}"#,
@@ -124,4 +126,14 @@ fn a_percentile_may_be_its_neighbour() {
     assert_eq!(broken(&near(250, 400), &said), [""; 0]);
     assert_eq!(broken(&near(250, 386), &said), [""; 0]);
     assert_eq!(broken(&near(250, 384), &said).len(), 2);
+}
+
+#[test]
+fn the_two_programs_time_is_no_error_of_a_short_interval() {
+    let of_100_us = [98_001, 97_999]
+        .map(|said| broken(&oracle(999, 100_000, 0), &gilscope(999, said, 300, 0, 0)).len());
+    assert_eq!(of_100_us, [0, 1]);
+    let of_10_us = [9_002, 9_000]
+        .map(|said| broken(&oracle(999, 10_000, 0), &gilscope(999, said, 300, 0, 0)).len());
+    assert_eq!(of_10_us, [0, 1]);
 }
