@@ -147,8 +147,6 @@ pub struct Counters {
     pub entries_lost: u64,
     /// The GIL's fields, or the owner of its mutex, could not be read.
     pub reads_failed: u64,
-    /// Futex events on a GIL's words.
-    pub gil_events: u64,
     /// Entries of functions that wait for a GIL.
     pub condvar_waits: u64,
     /// Their returns.
@@ -187,5 +185,5 @@ const _: () = {
     assert!(size_of::<Thread>() == 224);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
-    assert!(size_of::<Counters>() == 48);
+    assert!(size_of::<Counters>() == 40);
 };

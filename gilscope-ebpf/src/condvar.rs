@@ -30,8 +30,8 @@ fn lock_of(ctx: &ProbeContext) -> Option<(&'static mut Thread, WordInfo)> {
     };
     // SAFETY: copied out at once.
     let info = unsafe { WORDS.get(key) }.copied()?;
-    emit::gil_event();
-    Some((filter::thread_or_new(tgid, tid)?, info))
+    let thread = filter::thread(tid).or_else(|| filter::new_thread(tgid, tid));
+    Some((thread?, info))
 }
 
 #[inline(always)]

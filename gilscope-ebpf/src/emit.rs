@@ -39,14 +39,6 @@ pub fn read_failed() {
     }
 }
 
-/// A futex call on a GIL's word.
-#[inline(always)]
-pub fn gil_event() {
-    if let Some(counters) = counters() {
-        counters.gil_events += 1;
-    }
-}
-
 /// A function that waits for a GIL was entered.
 #[inline(always)]
 pub fn condvar_wait() {

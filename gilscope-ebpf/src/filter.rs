@@ -27,12 +27,13 @@ pub fn current() -> (u32, u32) {
 
 /// The traced process of this id, while tracing goes on.
 #[inline(always)]
-pub fn target(tgid: u32) -> Option<Target> {
+pub fn target(tgid: u32) -> Option<&'static Target> {
     if maps::stopped() {
         return None;
     }
-    // SAFETY: copied out at once; targets are removed only when tracing ends.
-    unsafe { TARGETS.get(tgid) }.copied()
+    // SAFETY: nothing here writes it, and user space only adds and removes targets: one that is
+    // removed meanwhile is read as it was, or as the one that has taken its place.
+    unsafe { TARGETS.get(tgid) }
 }
 
 /// The traced thread of this id, while tracing goes on.
@@ -48,12 +49,10 @@ pub fn thread(tid: u32) -> Option<&'static mut Thread> {
         .map(|thread| unsafe { &mut *thread })
 }
 
-/// The present thread, which is on the processor; made if it is not there yet.
+/// The present thread, of which nothing has been heard yet, if its process is traced.
 #[inline(always)]
-pub fn thread_or_new(tgid: u32, tid: u32) -> Option<&'static mut Thread> {
-    if let Some(thread) = thread(tid) {
-        return Some(thread);
-    }
+pub fn new_thread(tgid: u32, tid: u32) -> Option<&'static mut Thread> {
+    target(tgid)?;
     insert(tgid, tid, state::ON_CPU);
     thread(tid)
 }

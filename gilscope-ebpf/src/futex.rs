@@ -1,11 +1,11 @@
 //! `sys_enter_futex`, `sys_exit_futex`: sleeps and wake-ups on the words of a target's GILs.
 //!
-//! Kernels: 5.10+. Cost: one look-up for another process's call, three and one read of the target
-//! for a call on a GIL's word. Emits intervals.
+//! Kernels: 5.10+. Cost: two look-ups for another process's call; for a target's, one and one read of
+//! its memory where nothing is to be told, else up to four and two. Emits intervals.
 
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use gilscope_common::{
-    maps::{Target, WordKey},
+    maps::{Thread, WordKey},
     wait::{phase, word},
 };
 
@@ -34,25 +34,29 @@ fn field<T>(ctx: &TracePointContext, offset: usize) -> T {
 #[tracepoint(category = "syscalls", name = "sys_enter_futex")]
 pub fn futex_enter(ctx: TracePointContext) -> u32 {
     let (tgid, tid) = filter::current();
-    if let Some(target) = filter::target(tgid) {
-        enter(&ctx, &target, tgid, tid);
+    if let Some(thread) = filter::thread(tid).or_else(|| filter::new_thread(tgid, tid)) {
+        enter(&ctx, thread);
     }
     0
 }
 
 #[inline(always)]
-fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Option<()> {
-    let key = WordKey {
-        address: field(ctx, UADDR_OFFSET),
-        tgid,
-        padding: 0,
-    };
-    let op = field::<u64>(ctx, OP_OFFSET) as u32 & FUTEX_CMD_MASK;
-    let thread = filter::thread_or_new(tgid, tid)?;
+fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
     // Inside a function that is measured as a whole, its own calls say nothing more.
     if thread.wait.stack_pointer != 0 {
         return None;
     }
+    let op = field::<u64>(ctx, OP_OFFSET) as u32 & FUTEX_CMD_MASK;
+    let wakes = op == FUTEX_WAKE || op == FUTEX_WAKE_BITSET;
+    // By far the most calls: it lets go of the GIL and nothing is open.
+    if wakes && gil::has_nothing_to_tell(thread) {
+        return None;
+    }
+    let key = WordKey {
+        address: field(ctx, UADDR_OFFSET),
+        tgid: thread.tgid,
+        padding: 0,
+    };
     // SAFETY: copied out at once.
     let Some(info) = (unsafe { WORDS.get(key) }).copied() else {
         if thread.wait.is_elsewhere() {
@@ -60,33 +64,31 @@ fn enter(ctx: &TracePointContext, target: &Target, tgid: u32, tid: u32) -> Optio
         }
         return None;
     };
-    emit::gil_event();
-    match op {
-        FUTEX_WAIT | FUTEX_WAIT_BITSET => {
-            let now_ns = filter::now_ns();
-            // Otherwise what is known of the thread tells it, and costs less.
-            let unclear = thread.wait.phase == phase::IDLE || thread.wait.tstate == 0;
-            let locks = match info.word {
-                word::MUTEX | word::SWITCH_MUTEX if unclear => stack::inside_mutex_lock(target),
-                _ => None,
-            };
-            gil::sleeps(thread, &info, now_ns, op == FUTEX_WAIT_BITSET, locks)
-        }
-        FUTEX_WAKE | FUTEX_WAKE_BITSET => {
-            let owns_mutex = info.word == word::COND && gil::owner(&info)? == own_tid(target, tid);
-            gil::wakes_others(thread, &info, owns_mutex)
-        }
-        _ => None,
+    if wakes {
+        let owns_mutex = info.word == word::COND && gil::owner(&info)? == own_tid(thread)?;
+        return gil::wakes_others(thread, &info, owns_mutex);
     }
+    if op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET {
+        let now_ns = filter::now_ns();
+        // Otherwise what is known of the thread tells it, and costs less.
+        let unclear = thread.wait.phase == phase::IDLE || thread.wait.tstate == 0;
+        let locks = match info.word {
+            word::MUTEX | word::SWITCH_MUTEX if unclear => stack::inside_mutex_lock(thread.tgid),
+            _ => None,
+        };
+        return gil::sleeps(thread, &info, now_ns, op == FUTEX_WAIT_BITSET, locks);
+    }
+    None
 }
 
 /// The thread's id as the target itself knows it.
 #[inline(always)]
-fn own_tid(target: &Target, tid: u32) -> u32 {
+fn own_tid(thread: &Thread) -> Option<u32> {
+    let target = filter::target(thread.tgid)?;
     if target.pidns_ino == 0 {
-        tid
+        Some(thread.tid)
     } else {
-        filter::namespace_tid(target)
+        Some(filter::namespace_tid(target))
     }
 }
 

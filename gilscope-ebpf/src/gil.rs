@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
     maps::{Thread, WordInfo},
-    wait::{GilView, Sleep},
+    wait::{GilView, Sleep, phase},
 };
 
 use crate::{emit, filter};
@@ -43,6 +43,19 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
     let switch_number = view(thread.wait.view_address).map_or(0, |view| view.switch_number);
     thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
+}
+
+/// Nothing is open, and what is known of the thread is still so: waking others tells nothing new,
+/// whatever the word.
+#[inline(always)]
+pub fn has_nothing_to_tell(thread: &Thread) -> bool {
+    let wait = &thread.wait;
+    if wait.phase != phase::IDLE || wait.tstate == 0 {
+        return false;
+    }
+    // SAFETY: a faulting read is answered by an error, for example when the GIL's interpreter is gone.
+    let last_holder = unsafe { bpf_probe_read_user(wait.view_address as *const u64) };
+    last_holder == Ok(wait.tstate)
 }
 
 /// It wakes others on one of a GIL's words.

@@ -12,11 +12,11 @@ use crate::{emit, filter, maps};
 /// One thread leaves a processor, another gets it.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
-    leaves(&ctx);
+    let now_ns = filter::now_ns();
+    leaves(&ctx, now_ns);
     if let Some(next) = filter::task_tid(ctx.arg::<*const task_struct>(2))
         && let Some(thread) = filter::thread(next)
     {
-        let now_ns = filter::now_ns();
         thread.sched.enters_cpu(now_ns);
         thread.wait.enters_cpu(now_ns);
     }
@@ -25,12 +25,12 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
 
 /// The thread that leaves is still the present one.
 #[inline(always)]
-fn leaves(ctx: &RawTracePointContext) {
+fn leaves(ctx: &RawTracePointContext, now_ns: u64) {
     let (_, tid) = filter::current();
     if let Some(thread) = filter::thread(tid) {
         // `nvcsw` counts the same (`kernel/sched/core.c`: `__schedule`).
         let voluntary = ctx.arg::<u64>(0) as u8 == 0 && state(ctx) != 0;
-        thread.sched.leaves_cpu(filter::now_ns(), voluntary);
+        thread.sched.leaves_cpu(now_ns, voluntary);
         if thread.wait.leaves_cpu(voluntary) {
             emit::finished(thread, true);
         }

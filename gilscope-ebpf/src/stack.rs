@@ -6,9 +6,8 @@ use aya_ebpf::helpers::{
     bpf_probe_read_kernel, bpf_probe_read_user,
     generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
-use gilscope_common::maps::Target;
 
-use crate::maps;
+use crate::{filter, maps};
 
 /// `struct pt_regs`, x86-64 (`arch/x86/include/asm/ptrace.h`): offset of `sp`.
 const SP_OFFSET: usize = 152;
@@ -20,8 +19,12 @@ const FRAME_WORDS: usize = 8;
 /// mutex back (glibc `nptl/pthread_mutex_cond_lock.c`: the same source, compiled under another
 /// name).
 #[inline(always)]
-pub fn inside_mutex_lock(target: &Target) -> Option<bool> {
-    if !maps::has_task_registers() || target.mutex_lock == 0 {
+pub fn inside_mutex_lock(tgid: u32) -> Option<bool> {
+    if !maps::has_task_registers() {
+        return None;
+    }
+    let target = filter::target(tgid)?;
+    if target.mutex_lock == 0 {
         return None;
     }
     let words = top_of_stack()?;

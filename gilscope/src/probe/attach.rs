@@ -299,7 +299,6 @@ impl Probe {
                 records_lost: sum.records_lost + one.records_lost,
                 entries_lost: sum.entries_lost + one.entries_lost,
                 reads_failed: sum.reads_failed + one.reads_failed,
-                gil_events: sum.gil_events + one.gil_events,
                 condvar_waits: sum.condvar_waits + one.condvar_waits,
                 condvar_returns: sum.condvar_returns + one.condvar_returns,
             }))
