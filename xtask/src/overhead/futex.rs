@@ -6,7 +6,15 @@ use anyhow::{Context as _, Result};
 
 use super::{target::Target, tracer::Tracer};
 
-/// bpftrace wants a tracefs at its usual place, which not every machine has mounted: a private mount does.
+/// bpftrace, line by line. It wants a tracefs at its usual place, which not every machine has mounted: a
+/// private mount does.
+pub fn bpftrace() -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", WITH_TRACEFS, "sh"]);
+    command.args(["bpftrace", "-B", "line"]);
+    command
+}
+
 const WITH_TRACEFS: &str = "mount -t tracefs tracefs /sys/kernel/tracing; exec \"$@\"";
 
 /// Lets the target work, and counts.
@@ -15,10 +23,7 @@ pub fn calls_per_second(mut target: Target) -> Result<f64> {
         "tracepoint:syscalls:sys_enter_futex /pid == {}/ {{ @calls = count(); }} interval:ms:100 {{ print(@calls); }}",
         target.pid()
     );
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-c", WITH_TRACEFS, "sh"]);
-    command.args(["bpftrace", "-B", "line", "-e", &program]);
-    let tracer = Tracer::start(&mut command, "@calls: ")?;
+    let tracer = Tracer::start(bpftrace().args(["-e", &program]), "@calls: ")?;
     let began = Instant::now();
     target.work_on()?;
     let seconds = began.elapsed().as_secs_f64();

@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{
+    futex,
     target::{self, Target},
     tracer::Tracer,
 };
@@ -18,6 +19,8 @@ use crate::{assets, process, workspace};
 pub enum Tool {
     /// gilscope by its futex tracepoints
     Futex,
+    /// bpftrace: programs that do nothing on the two futex tracepoints, what no tracer by them can be below
+    FutexNothing,
     /// gilscope by its uprobes
     Uprobe,
     /// bpftrace: entry and return of take_gil and drop_gil
@@ -30,8 +33,9 @@ pub enum Tool {
 
 impl Tool {
     /// All, in the order of the table.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Futex,
+        Self::FutexNothing,
         Self::Uprobe,
         Self::TakeGil,
         Self::CondTimedwait,
@@ -42,6 +46,7 @@ impl Tool {
     pub fn title(self) -> &'static str {
         match self {
             Self::Futex => "gilscope --source futex",
+            Self::FutexNothing => "bpftrace, empty programs on the futex tracepoints",
             Self::Uprobe => "gilscope --source uprobe",
             Self::TakeGil => "bpftrace, take_gil and drop_gil",
             Self::CondTimedwait => "bpftrace, pthread_cond_timedwait",
@@ -55,7 +60,7 @@ impl Tool {
             Self::Futex | Self::Uprobe => {
                 process::run(process::cargo().args(["build", "--release", "--package", "gilscope"]))
             }
-            Self::TakeGil | Self::CondTimedwait => {
+            Self::FutexNothing | Self::TakeGil | Self::CondTimedwait => {
                 ensure!(
                     process::which("bpftrace").is_some(),
                     "not here: apt-get install bpftrace"
@@ -82,6 +87,7 @@ impl Tool {
                     "tracing process",
                 )
             }
+            Self::FutexNothing => bpftrace(&pid, &FUTEX_NOTHING.map(str::to_owned)),
             Self::TakeGil => bpftrace(&pid, &gil_probes(&target.interpreter()?)?),
             Self::CondTimedwait => bpftrace(&pid, &[probe(&pthread(target)?, COND_TIMEDWAIT)]),
             Self::PySpy => {
@@ -129,6 +135,12 @@ fn gil_probes(interpreter: &Path) -> Result<Vec<String>> {
     Ok(probes)
 }
 
+/// A filter that no call passes: the cheapest program that bpftrace makes.
+const FUTEX_NOTHING: [&str; 2] = [
+    "tracepoint:syscalls:sys_enter_futex /0/ { exit(); } ",
+    "tracepoint:syscalls:sys_exit_futex /0/ { exit(); } ",
+];
+
 /// What one writes to time a function: a histogram of its calls' lengths, per thread.
 fn probe(file: &Path, symbol: &str) -> String {
     let at = format!("{}:\"{symbol}\"", file.display());
@@ -145,7 +157,7 @@ fn bpftrace(pid: &str, probes: &[String]) -> Result<Tracer> {
         probes.concat()
     );
     Tracer::start(
-        Command::new("bpftrace").args(["-B", "line", "-p", pid, "-e", &program]),
+        futex::bpftrace().args(["-p", pid, "-e", &program]),
         "attached",
     )
 }
