@@ -95,12 +95,17 @@ fn own_tid(thread: &Thread) -> Option<u32> {
 /// A futex call ends.
 #[tracepoint(category = "syscalls", name = "sys_exit_futex")]
 pub fn futex_exit(ctx: TracePointContext) -> u32 {
+    let result = field(&ctx, RESULT_OFFSET);
+    // It has woken so many: no wait ends like that (futex(2)).
+    if result > 0 {
+        return 0;
+    }
     let (_, tid) = filter::current();
     if let Some(thread) = filter::thread(tid)
         && thread.wait.phase == phase::ASLEEP
         && thread.wait.stack_pointer == 0
     {
-        gil::wakes_up(thread, field(&ctx, RESULT_OFFSET));
+        gil::wakes_up(thread, result);
     }
     0
 }
