@@ -28,7 +28,7 @@ def mount(kind, where):
 
 def faults(process, loss):
     """What cannot be true of this part of a report."""
-    bad = ["lost: %s" % loss] if any(loss.values()) else []
+    bad = ["lost: %s" % loss] if loss["waits_lost"] or loss["wait_lost_ns"] else []
     gils = [gil for thread in process["threads"] for gil in thread["gil"]]
     for kind in ("count", "sum_ns"):
         of_threads = sum(gil["wait"][kind] for gil in gils)
@@ -51,6 +51,9 @@ def read(path):
     [process] = report["processes"]
     wait = process["gil_wait"]
     detail = "%d waits, %.2f s" % (wait["count"], wait["sum_ns"] / 1e9)
+    # Where a program can be preempted, the kernel leaves out those that meet it on its processor: told, and no fault.
+    if report["loss"]["events_lost"]:
+        detail += ", %d events left out" % report["loss"]["events_lost"]
     return process, faults(process, report["loss"]), detail
 
 
@@ -58,8 +61,11 @@ def verified(pid):
     """Programs that the process has loaded, and the verifier's work for the largest (told since 5.16)."""
     instructions = []
     for path in glob.glob("/proc/%d/fdinfo/*" % pid):
-        with open(path) as file:
-            lines = dict(line.split(":", 1) for line in file if ":" in line)
+        try:
+            with open(path) as file:
+                lines = dict(line.split(":", 1) for line in file if ":" in line)
+        except FileNotFoundError:  # Closed meanwhile.
+            continue
         if "prog_type" in lines:
             instructions.append(int(lines.get("verified_insns", 0)))
     largest = max(instructions, default=0)
