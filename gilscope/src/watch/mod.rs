@@ -4,8 +4,11 @@ mod begin;
 mod clock;
 mod error;
 mod host;
+mod options;
 mod process;
 mod session;
+mod supported;
 
 pub use error::WatchError;
-pub use session::{Options, Session};
+pub use options::Options;
+pub use session::Session;

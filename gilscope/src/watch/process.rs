@@ -1,6 +1,8 @@
 //! One watched process: what is known of it from `/proc`, and its analysis.
 
-use super::{Options, WatchError, begin, clock::now_ns, host::tick_source};
+use super::{
+    Options, WatchError, begin, clock::now_ns, host::tick_source, supported::check_supported,
+};
 use crate::{
     analyse,
     collect::{EndedThread, gil_totals, thread_totals},
@@ -228,7 +230,7 @@ impl Watched {
     /// Looks for the interpreter of a process that has just started, or replaced its program.
     pub fn find_interpreter(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
         let interpreter = Interpreter::find(&self.process)?;
-        super::session::check_supported(&interpreter)?;
+        check_supported(&interpreter)?;
         // It may not have made its GIL yet.
         interpreter.gils(self.process.memory())?;
         self.interpreter = Some(interpreter.into());

@@ -1,12 +1,14 @@
 //! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
 //! that they are about, and makes the report.
 
-use super::{WatchError, clock::now_ns, host::host, process::Watched};
+use super::{
+    Options, WatchError, clock::now_ns, host::host, process::Watched, supported::check_supported,
+};
 use crate::{
     collect::{EndedThread, Record, decode},
-    interpreter::{Interpreter, Libc},
-    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, WaitSource},
-    probe::{Limits, Probe},
+    interpreter::Interpreter,
+    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION},
+    probe::Probe,
     target,
 };
 use gilscope_common::maps::Thread;
@@ -17,19 +19,6 @@ use std::{
     sync::Arc,
     time::SystemTime,
 };
-
-/// How a run is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// What the kernel sets aside.
-    pub limits: Limits,
-    /// Rows for threads in the report of a process.
-    pub max_threads: usize,
-    /// Processes that a target forks are followed too.
-    pub follow_children: bool,
-    /// What the waits are measured by.
-    pub source: WaitSource,
-}
 
 /// A run under way.
 pub struct Session {
@@ -43,18 +32,6 @@ pub struct Session {
     /// Children that have ended; their ids may be used again.
     gone: Vec<Watched>,
     undecoded: u64,
-}
-
-/// Whether the waits for this interpreter's GIL can be told truthfully.
-///
-/// # Errors
-/// [`WatchError::Musl`], [`WatchError::UnknownLibc`].
-pub fn check_supported(interpreter: &Interpreter) -> Result<(), WatchError> {
-    match interpreter.libc {
-        Libc::Musl => Err(WatchError::Musl),
-        Libc::Unknown => Err(WatchError::UnknownLibc),
-        Libc::Glibc => Ok(()),
-    }
 }
 
 impl Session {

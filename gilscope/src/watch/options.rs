@@ -1,0 +1,16 @@
+//! What a run is asked to do.
+
+use crate::{model::WaitSource, probe::Limits};
+
+/// How a run is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What the kernel sets aside.
+    pub limits: Limits,
+    /// Rows for threads in the report of a process.
+    pub max_threads: usize,
+    /// Processes that a target forks are followed too.
+    pub follow_children: bool,
+    /// What the waits are measured by.
+    pub source: WaitSource,
+}
