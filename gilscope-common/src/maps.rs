@@ -1,6 +1,9 @@
 //! Keys and values of the BPF maps.
 
-use crate::{sched::Sched, wait::Finished, wait::Wait, wait::kind};
+use crate::{
+    sched::Sched,
+    wait::{Finished, GilAddresses, Wait, kind},
+};
 
 /// Value of `TARGETS`, by process id (the kernel's own, of the initial PID namespace).
 #[repr(C)]
@@ -45,8 +48,8 @@ pub struct WordKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WordInfo {
-    /// Address of the GIL's `last_holder`, where a [`crate::wait::GilView`] can be read.
-    pub view_address: u64,
+    /// Where the GIL's fields are.
+    pub fields: GilAddresses,
     /// Address of the mutex's owner (glibc's `__data.__owner`).
     pub owner_address: u64,
     /// The GIL's index in its process.
@@ -179,10 +182,10 @@ mod user {
 const _: () = {
     assert!(size_of::<Target>() == 40);
     assert!(size_of::<WordKey>() == 16);
-    assert!(size_of::<WordInfo>() == 24);
+    assert!(size_of::<WordInfo>() == 40);
     assert!(size_of::<Sched>() == 48);
-    assert!(size_of::<Wait>() == 152);
-    assert!(size_of::<Thread>() == 224);
+    assert!(size_of::<Wait>() == 168);
+    assert!(size_of::<Thread>() == 240);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<Counters>() == 40);

@@ -75,6 +75,6 @@ pub struct ForkRecord {
 const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 32);
-    assert!(size_of::<ThreadEndRecord>() == 272);
+    assert!(size_of::<ThreadEndRecord>() == 288);
     assert!(size_of::<ForkRecord>() == 32);
 };

@@ -79,6 +79,27 @@ pub struct GilView {
     pub switch_number: u64,
 }
 
+/// Where a GIL's fields are in the target. In a `struct _gil_runtime_state` they follow each other as in [`GilView`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GilAddresses {
+    /// Of `last_holder`; 0: of no GIL.
+    pub last_holder: u64,
+    /// Of `locked`.
+    pub locked: u64,
+    /// Of `switch_number`.
+    pub switch_number: u64,
+}
+
+impl GilAddresses {
+    /// Whether a [`GilView`] can be read at once.
+    #[inline(always)]
+    pub fn are_one_view(&self) -> bool {
+        self.locked == self.last_holder.wrapping_add(8)
+            && self.switch_number == self.last_holder.wrapping_add(16)
+    }
+}
+
 /// A finished interval.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,8 +136,8 @@ pub struct Wait {
     pub cpu_ns: u64,
     /// The GIL's changes of holder at the last sleep's exit.
     pub switch_number: u64,
-    /// Where the fields of the GIL of the present sleep are read.
-    pub view_address: u64,
+    /// Where the fields of the GIL of the present sleep are.
+    pub fields: GilAddresses,
     /// Stack pointer at the entry of the waiting function, where that is what is measured.
     pub stack_pointer: u64,
     /// What has finished last.
@@ -174,14 +195,14 @@ pub struct Sleep {
 
 impl Wait {
     /// A thread found asleep on a GIL's condition variable when tracing began.
-    pub const fn cut_at_start(gil_id: u32, view_address: u64, now_ns: u64) -> Self {
+    pub const fn cut_at_start(gil_id: u32, fields: GilAddresses, now_ns: u64) -> Self {
         Self {
             start_ns: now_ns,
             end_ns: now_ns,
             sleep_ns: now_ns,
             cpu_ns: 0,
             switch_number: 0,
-            view_address,
+            fields,
             stack_pointer: 0,
             finished: Finished {
                 kind: 0,

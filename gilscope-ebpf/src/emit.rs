@@ -117,7 +117,7 @@ pub fn finished(thread: &Thread, in_scheduler: bool) {
 #[inline(always)]
 pub fn prepare_totals(thread: &Thread, gil_id: u32) {
     // Those of the GIL that it slept on last are there.
-    if thread.wait.view_address != 0 && thread.wait.gil_id == gil_id {
+    if thread.wait.fields.last_holder != 0 && thread.wait.gil_id == gil_id {
         return;
     }
     let key = totals_key(thread, gil_id);

@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
     maps::{Thread, WordInfo},
-    wait::{GilView, Sleep, phase},
+    wait::{GilAddresses, GilView, Sleep, phase},
 };
 
 use crate::{emit, filter};
@@ -26,10 +26,10 @@ pub fn sleeps(
         locks: locks == Some(true),
         now_ns,
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
-        view: view(info.view_address)?,
+        view: view(&info.fields)?,
     };
     emit::prepare_totals(thread, info.gil_id);
-    thread.wait.view_address = info.view_address;
+    thread.wait.fields = info.fields;
     if thread.wait.sleeps(&sleep) {
         emit::finished(thread, false);
     }
@@ -41,7 +41,7 @@ pub fn sleeps(
 pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
-    let switch_number = view(thread.wait.view_address).map_or(0, |view| view.switch_number);
+    let switch_number = read(thread.wait.fields.switch_number).unwrap_or(0);
     thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
 }
 
@@ -54,14 +54,14 @@ pub fn has_nothing_to_tell(thread: &Thread) -> bool {
         return false;
     }
     // SAFETY: a faulting read is answered by an error, for example when the GIL's interpreter is gone.
-    let last_holder = unsafe { bpf_probe_read_user(wait.view_address as *const u64) };
+    let last_holder = unsafe { bpf_probe_read_user(wait.fields.last_holder as *const u64) };
     last_holder == Ok(wait.tstate)
 }
 
 /// It wakes others on one of a GIL's words.
 #[inline(always)]
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
-    let view = view(info.view_address)?;
+    let view = view(&info.fields)?;
     if thread.wait.wakes_others(info.word, owns_mutex, &view) {
         emit::finished(thread, false);
     }
@@ -75,8 +75,16 @@ pub fn owner(info: &WordInfo) -> Option<u32> {
 }
 
 #[inline(always)]
-fn view(address: u64) -> Option<GilView> {
-    read(address)
+fn view(fields: &GilAddresses) -> Option<GilView> {
+    if fields.are_one_view() {
+        return read(fields.last_holder);
+    }
+    Some(GilView {
+        last_holder: read(fields.last_holder)?,
+        locked: read(fields.locked)?,
+        padding: 0,
+        switch_number: read(fields.switch_number)?,
+    })
 }
 
 #[inline(always)]

@@ -7,8 +7,10 @@ use std::{
     sync::OnceLock,
 };
 
-/// CPythons that gilscope reads: 3.7 to 3.15.
-const SUPPORTED: std::ops::RangeInclusive<u32> = 7..=15;
+/// CPythons that gilscope reads: 3.6 to 3.15.
+const SUPPORTED: std::ops::RangeInclusive<u32> = 6..=15;
+/// The first whose GIL is found without the symbols that `strip` removes.
+const STRIPPED_FROM: u32 = 7;
 const WORKLOAD: &str = include_str!("../workloads/workload.py");
 
 /// A CPython that is on this machine.
@@ -47,7 +49,10 @@ impl Python {
     fn is_supported(&self) -> bool {
         let mut numbers = self.version.split('.').map(str::parse::<u32>);
         let major = numbers.next() == Some(Ok(3));
-        major && matches!(numbers.next(), Some(Ok(minor)) if SUPPORTED.contains(&minor))
+        let stripped = self.name.starts_with("stripped-");
+        let is_known =
+            |minor: &u32| SUPPORTED.contains(minor) && (!stripped || *minor >= STRIPPED_FROM);
+        major && matches!(numbers.next(), Some(Ok(minor)) if is_known(&minor))
     }
 
     /// The path that it is run by.
@@ -92,7 +97,7 @@ pub fn python() -> &'static Python {
         let found = pyenv().pop().or_else(machines);
         found
             .filter(Python::is_supported)
-            .expect("a CPython from 3.7 to 3.15: apt-get install python3, or pyenv install 3.12")
+            .expect("a CPython from 3.6 to 3.15: apt-get install python3, or pyenv install 3.12")
     })
 }
 
@@ -108,7 +113,7 @@ pub fn interpreters() -> Vec<Python> {
     all.retain(Python::is_supported);
     assert!(
         !all.is_empty(),
-        "no CPython from 3.7 to 3.15: pyenv install 3.12, or cargo xtask assets"
+        "no CPython from 3.6 to 3.15: pyenv install 3.12, or cargo xtask assets"
     );
     all
 }

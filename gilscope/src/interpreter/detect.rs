@@ -1,7 +1,6 @@
 //! Which mapped files are an interpreter: told by what they export, never by their names.
 
 use super::error::InterpreterError;
-use super::version;
 use crate::target::elf::ElfError;
 use crate::target::module::modules;
 use crate::target::{Module, ModuleError, Process};
@@ -24,7 +23,7 @@ pub(super) struct Survey {
     pub(super) runtimes: Vec<Module>,
     pub(super) libc: Libc,
     /// Defines `_PyThreadState_Current` (2.7 – 3.6).
-    old: Option<Module>,
+    pub(super) old: Option<Module>,
     pypy: Option<PathBuf>,
     unreadable: Option<ModuleError>,
 }
@@ -81,14 +80,6 @@ impl Survey {
     /// Why there is no runtime in it.
     pub(super) fn into_error(self, process: &Process) -> InterpreterError {
         let pid = process.pid;
-        if let Some(module) = self.old {
-            return match version::of_module(&module, process.memory()) {
-                Ok(version) => InterpreterError::Unsupported {
-                    version: version.unwrap_or(version::Version::of(3, 2)),
-                },
-                Err(error) => error.into(),
-            };
-        }
         if let Some(path) = self.pypy {
             return InterpreterError::PyPy { pid, path };
         }

@@ -37,11 +37,22 @@ pub enum InterpreterError {
     },
     /// Older or newer than what gilscope knows.
     #[error(
-        "not supported yet: CPython {version} (gilscope reads 3.7 to 3.15); run the program with one of those"
+        "not supported yet: CPython {version} (gilscope reads 3.2 to 3.15); run the program with one of those"
     )]
     Unsupported {
         /// Its version.
         version: Version,
+    },
+    /// Its GIL is known by symbols only, and it has none.
+    #[error(
+        "not supported yet: CPython {version} in a stripped file ({}): before 3.7 only symbols tell where the GIL is; run the program with an unstripped one",
+        path.display()
+    )]
+    Stripped {
+        /// Its version.
+        version: Version,
+        /// The file.
+        path: PathBuf,
     },
     /// The interpreter is mapped but has not made its GIL yet, or has destroyed it.
     #[error("CPython in process {pid} has no GIL: it is starting or ending; try again in a moment")]

@@ -4,6 +4,7 @@ use super::detect::{self, Libc};
 use super::error::InterpreterError;
 use super::layout::{self, Layout};
 use super::locate::{self, Problem};
+use super::statics::Statics;
 use super::version::{self, Version};
 use crate::model::{FoundBy, Gil};
 use crate::target::maps::Mapping;
@@ -23,12 +24,19 @@ pub struct Interpreter {
     pub found_by: FoundBy,
     /// The file that it is in: a libpython or the program itself.
     pub module: Module,
-    /// Address of `_PyRuntime`.
-    pub runtime: u64,
+    /// Address of `_PyRuntime`, which is there from 3.7 on.
+    pub runtime: Option<u64>,
     /// Files with a further CPython in the same process, whose GILs are not reported.
     pub others: Vec<PathBuf>,
     pid: u32,
-    layout: Layout,
+    place: Place,
+}
+
+/// How its GILs are reached.
+#[derive(Debug)]
+enum Place {
+    Runtime(u64, Layout),
+    Statics(Statics),
 }
 
 impl Interpreter {
@@ -42,11 +50,15 @@ impl Interpreter {
 
     /// Its GILs now, the main interpreter's first. Sub-interpreters come and go: ask again to notice.
     pub fn gils(&self, memory: Memory) -> Result<Vec<Gil>, InterpreterError> {
-        locate::gils(memory, self.runtime, &self.layout).map_err(|problem| match problem {
+        let (address, gils) = match &self.place {
+            Place::Runtime(runtime, layout) => (*runtime, locate::gils(memory, *runtime, layout)),
+            Place::Statics(statics) => (0, statics.gil(memory).map(|gil| vec![gil])),
+        };
+        gils.map_err(|problem| match problem {
             Problem::Memory(error) => error.into(),
             Problem::NotInitialised => InterpreterError::NotInitialised { pid: self.pid },
             Problem::Failed(failed) => InterpreterError::Unrecognised {
-                address: self.runtime,
+                address,
                 version: self.version,
                 failed,
             },
@@ -70,6 +82,9 @@ fn find_in(process: &Process) -> Result<Interpreter, InterpreterError> {
                 first_error.get_or_insert(error);
             }
         }
+    }
+    if let Some(module) = survey.old.take_if(|_| chosen.is_none()) {
+        chosen = Some(old_interpreter_in(module, process, survey.libc)?);
     }
     match chosen {
         Some(found) => Ok(Interpreter { others, ..found }),
@@ -110,11 +125,40 @@ fn interpreter_in(
         libc,
         found_by,
         module,
-        runtime: address,
+        runtime: Some(address),
         others: Vec::new(),
         pid,
-        layout,
+        place: Place::Runtime(address, layout),
     })
+}
+
+/// The interpreter in a file that is older than `_PyRuntime`.
+fn old_interpreter_in(
+    module: Module,
+    process: &Process,
+    libc: Libc,
+) -> Result<Interpreter, InterpreterError> {
+    let version = version::of_module(&module, process.memory())?.unwrap_or(Version::of(3, 2));
+    if version < Version::of(3, 2) {
+        return Err(InterpreterError::Unsupported { version });
+    }
+    let Some(statics) = Statics::of_module(&module)? else {
+        let path = module.path;
+        return Err(InterpreterError::Stripped { version, path });
+    };
+    let found = Interpreter {
+        version,
+        free_threaded: false,
+        libc,
+        found_by: FoundBy::StaticSymbols,
+        module,
+        runtime: None,
+        others: Vec::new(),
+        pid: process.pid,
+        place: Place::Statics(statics),
+    };
+    found.gils(process.memory())?;
+    Ok(found)
 }
 
 fn layout_of(

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The most interpreters that are believed.
 const MAX_INTERPRETERS: usize = 4096;
 /// Switch intervals are microseconds in an unsigned long. 100 days is none; a pointer is more.
-const MAX_INTERVAL_US: u64 = 100 * 86_400 * 1_000_000;
+pub(super) const MAX_INTERVAL_US: u64 = 100 * 86_400 * 1_000_000;
 /// An interpreter or thread that is made or destroyed while it is read can fail a check: read again.
 const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_micros(500);

@@ -8,6 +8,8 @@ use serde::Serialize;
 pub enum FoundBy {
     /// `_PyRuntime` from the dynamic symbol table, with a built-in table of offsets (3.7 – 3.12).
     RuntimeSymbol,
+    /// The GIL's own variables, from the symbol table of a file that is not stripped (3.2 – 3.6).
+    StaticSymbols,
     /// `_PyRuntime` from the dynamic symbol table and the `_Py_DebugOffsets` at its start (3.13+).
     DebugOffsets,
 }
@@ -25,7 +27,7 @@ pub enum WaitSource {
 /// One GIL of a process, as addresses in the target's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gil {
-    /// Address of `struct _gil_runtime_state`.
+    /// Address of `struct _gil_runtime_state`; of `gil_locked` before 3.7.
     pub address: u64,
     /// Address of `last_holder` (pointer to the thread state that holds, or held last).
     pub last_holder: u64,

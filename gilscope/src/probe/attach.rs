@@ -14,7 +14,7 @@ use aya::{
 };
 use gilscope_common::{
     maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
-    wait::{Finished, phase, word},
+    wait::{Finished, GilAddresses, phase, word},
 };
 use std::{
     io,
@@ -201,7 +201,7 @@ impl Probe {
                 padding: 0,
             };
             let info = WordInfo {
-                view_address: gil.last_holder,
+                fields: fields_of(gil),
                 owner_address: gil.mutex.wrapping_add(MUTEX_OWNER),
                 gil_id,
                 word,
@@ -336,6 +336,15 @@ impl Probe {
     /// Where no more descriptors can be had.
     pub fn ring_fd(&self) -> io::Result<OwnedFd> {
         self.records.as_fd().try_clone_to_owned()
+    }
+}
+
+/// What the programs read of a GIL.
+pub fn fields_of(gil: &Gil) -> GilAddresses {
+    GilAddresses {
+        last_holder: gil.last_holder,
+        locked: gil.locked,
+        switch_number: gil.switch_number,
     }
 }
 

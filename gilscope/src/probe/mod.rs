@@ -11,7 +11,7 @@ mod load;
 mod plan;
 mod tracefs;
 
-pub use attach::Probe;
+pub use attach::{Probe, fields_of};
 pub use capabilities::check_permission;
 pub use error::ProbeError;
 pub use load::Limits;

@@ -2,6 +2,7 @@
 
 use crate::{
     model::Gil,
+    probe::fields_of,
     target::{Thread as TargetThread, process::Stat},
 };
 use gilscope_common::{
@@ -20,7 +21,7 @@ const SIGNAL_WORDS: std::ops::Range<u64> = 32..48;
 /// condition variable is in a wait whose beginning nobody saw.
 pub fn thread(pid: u32, thread: &TargetThread, stat: &Stat, gils: &[Gil], now_ns: u64) -> Thread {
     let wait = asleep_on(thread, gils)
-        .map(|(id, gil)| Wait::cut_at_start(id, gil.last_holder, now_ns))
+        .map(|(id, gil)| Wait::cut_at_start(id, fields_of(gil), now_ns))
         .unwrap_or_default();
     let state = match stat.state {
         'R' => state::UNKNOWN,

@@ -42,7 +42,7 @@ impl Python {
     }
 }
 
-/// The CPythons that gilscope and the oracle both know: pyenv's 3.7 and later, and Debian's 3.11 and later, which are
+/// The CPythons that gilscope and the oracle both know: pyenv's 3.6 and later, and Debian's 3.11 and later, which are
 /// stripped.
 pub fn list() -> Result<Vec<Python>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -67,7 +67,7 @@ pub fn list() -> Result<Vec<Python>> {
 fn is_judged(name: &str) -> bool {
     let minor = |version: &str| version.strip_prefix("3.")?.split('.').next()?.parse().ok();
     match name.split_once('-') {
-        Some(("pyenv", version)) => minor(version).is_some_and(|minor: u32| minor >= 7),
+        Some(("pyenv", version)) => minor(version).is_some_and(|minor: u32| minor >= 6),
         Some(("debian", version)) => minor(version).is_some_and(|minor: u32| minor >= 11),
         // pyenv itself is absent.
         _ => name == "pyenv",
@@ -86,15 +86,16 @@ mod tests {
 
     #[test]
     fn only_what_both_know_is_judged() {
-        for name in ["pyenv-3.7.16", "pyenv-3.13.0", "debian-3.11", "pyenv"] {
+        for name in [
+            "pyenv-3.6.15",
+            "pyenv-3.7.16",
+            "pyenv-3.13.0",
+            "debian-3.11",
+            "pyenv",
+        ] {
             assert!(is_judged(name), "{name}");
         }
-        for name in [
-            "pyenv-2.7.18",
-            "pyenv-3.6.15",
-            "debian-3.9",
-            "stripped-3.12.1",
-        ] {
+        for name in ["pyenv-2.7.18", "debian-3.9", "stripped-3.12.1"] {
             assert!(!is_judged(name), "{name}");
         }
     }

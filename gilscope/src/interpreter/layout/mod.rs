@@ -7,10 +7,12 @@
 mod debug_offsets;
 mod gil;
 mod runtime;
+mod statics;
 
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
 pub use gil::GilFields;
 pub use runtime::of_version;
+pub use statics::GIL_VARIABLES;
 
 /// Where the GIL of an interpreter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -89,6 +89,7 @@ fn write_gil(out: &mut dyn Write, gil: &GilInfo, style: Style) -> io::Result<()>
     let state = if gil.enabled { "" } else { ", switched off" };
     let found = match gil.found_by {
         FoundBy::RuntimeSymbol => "_PyRuntime",
+        FoundBy::StaticSymbols => "its symbols",
         FoundBy::DebugOffsets => "_Py_DebugOffsets",
     };
     let measured = match gil.source {

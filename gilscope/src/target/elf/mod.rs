@@ -136,6 +136,29 @@ impl Elf {
         self.strings.get(start..).unwrap_or_default()
     }
 
+    /// The addresses of symbols of these names in the symbol table that `strip` removes, such as those of C's
+    /// `static` variables; none where one of them is missing.
+    pub fn static_addresses<const N: usize>(
+        file: &File,
+        names: [&str; N],
+    ) -> Result<Option<[u64; N]>, ElfError> {
+        let cache = ReadCache::new(file);
+        let data = Bounded(&cache);
+        check_machine(data)?;
+        let sections = FileHeader64::<LE>::parse(data)?.sections(LE, data)?;
+        let table = sections.symbols(LE, data, elf::SHT_SYMTAB)?;
+        let mut found = [None; N];
+        for symbol in table.iter().filter(|symbol| !symbol.is_undefined(LE)) {
+            let name = symbol.name(LE, table.strings())?;
+            let index = names.iter().position(|wanted| wanted.as_bytes() == name);
+            if let Some(slot) = index.and_then(|index| found.get_mut(index)) {
+                slot.get_or_insert(symbol.st_value(LE));
+            }
+        }
+        let all = found.iter().all(Option::is_some);
+        Ok(all.then(|| found.map(Option::unwrap_or_default)))
+    }
+
     /// Where in the file the byte lies that is linked for `address`.
     pub fn file_offset(&self, address: u64) -> Option<u64> {
         self.segments.iter().find_map(|s| {

@@ -58,6 +58,20 @@ impl Module {
         Some(Symbol { address, ..symbol })
     }
 
+    /// Where C's `static` variables of these names lie in the target's memory, if the file has symbols for
+    /// all of them.
+    pub fn static_addresses<const N: usize>(
+        &self,
+        names: [&str; N],
+    ) -> Result<Option<[u64; N]>, ModuleError> {
+        let found = Elf::static_addresses(&self.file, names);
+        let found = found.map_err(|source| ModuleError::Elf {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(found.map(|linked| linked.map(|address| address.wrapping_add(self.load_bias))))
+    }
+
     /// A path that names this very inode for as long as the module lives, also when it is deleted or
     /// in another mount namespace: what a uprobe is attached to.
     pub fn attach_path(&self) -> PathBuf {

@@ -1,0 +1,58 @@
+//! The one GIL of an interpreter that keeps it in variables of its own (3.2 – 3.6).
+
+use super::layout::GIL_VARIABLES;
+use super::locate::{MAX_INTERVAL_US, Problem};
+use crate::model::Gil;
+use crate::target::{Memory, Module, ModuleError};
+
+/// Where its variables are.
+#[derive(Debug)]
+pub(super) struct Statics {
+    interval: u64,
+    gil: Gil,
+}
+
+impl Statics {
+    /// From the module's symbols; none in a stripped file.
+    pub(super) fn of_module(module: &Module) -> Result<Option<Statics>, ModuleError> {
+        let Some(addresses) = module.static_addresses(GIL_VARIABLES)? else {
+            return Ok(None);
+        };
+        let [
+            interval,
+            last_holder,
+            locked,
+            switch_number,
+            cond,
+            mutex,
+            switch_cond,
+            switch_mutex,
+        ] = addresses;
+        let gil = Gil {
+            address: locked,
+            last_holder,
+            locked,
+            switch_number,
+            cond,
+            mutex,
+            switch_cond,
+            switch_mutex,
+            interpreters: vec![0],
+            enabled: true,
+        };
+        Ok(Some(Statics { interval, gil }))
+    }
+
+    /// The GIL. It is there before it is made: `PyEval_InitThreads` makes it when the second thread is to start
+    /// (`Python/ceval.c`, to 3.6), and till then `gil_locked` is -1.
+    pub(super) fn gil(&self, memory: Memory) -> Result<Gil, Problem> {
+        let interval = memory.read_u64(self.interval)?;
+        if interval >= MAX_INTERVAL_US {
+            return Err(Problem::Failed(format!("the interval is {interval} µs")));
+        }
+        match memory.read_i32(self.gil.locked)? {
+            -1..=1 => Ok(self.gil.clone()),
+            other => Err(Problem::Failed(format!("gil_locked is {other}"))),
+        }
+    }
+}
