@@ -66,10 +66,10 @@ fn check_gil(process: &Process<'_>, python: &Python) {
     // A release candidate says so after its numbers.
     assert!(version.starts_with(&python.version), "{version}");
     let minor: u32 = python.version.split('.').nth(1).unwrap().parse().unwrap();
-    let found_by = if minor < 13 {
-        "runtime-symbol"
-    } else {
-        "debug-offsets"
+    let found_by = match minor {
+        ..7 => "static-symbols",
+        7..13 => "runtime-symbol",
+        13.. => "debug-offsets",
     };
     assert_eq!(gil["found_by"], found_by);
 }
