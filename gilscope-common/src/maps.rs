@@ -50,6 +50,10 @@ pub struct WordKey {
 pub struct WordInfo {
     /// Where the GIL's fields are.
     pub fields: GilAddresses,
+    /// Where the id of the sub-interpreter is that the GIL goes with; 0 where it lasts as long as the program.
+    pub interpreter_id_address: u64,
+    /// That id.
+    pub interpreter_id: i64,
     /// Address of the mutex's owner (glibc's `__data.__owner`).
     pub owner_address: u64,
     /// The GIL's index in its process.
@@ -182,7 +186,7 @@ mod user {
 const _: () = {
     assert!(size_of::<Target>() == 40);
     assert!(size_of::<WordKey>() == 16);
-    assert!(size_of::<WordInfo>() == 40);
+    assert!(size_of::<WordInfo>() == 56);
     assert!(size_of::<Sched>() == 48);
     assert!(size_of::<Wait>() == 168);
     assert!(size_of::<Thread>() == 240);

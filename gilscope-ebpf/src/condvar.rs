@@ -11,7 +11,7 @@ use gilscope_common::{
     wait::{ETIMEDOUT, phase},
 };
 
-use crate::{emit, filter, gil, maps::WORDS};
+use crate::{emit, filter, gil};
 
 /// What `pthread_cond_timedwait` returns when the time is up (`errno.h`).
 const TIMED_OUT: u64 = 110;
@@ -28,8 +28,7 @@ fn lock_of(ctx: &ProbeContext) -> Option<(&'static mut Thread, WordInfo)> {
         tgid,
         padding: 0,
     };
-    // SAFETY: copied out at once.
-    let info = unsafe { WORDS.get(key) }.copied()?;
+    let info = gil::word(key)?;
     let thread = filter::thread(tid).or_else(|| filter::new_thread(tgid, tid));
     Some((thread?, info))
 }

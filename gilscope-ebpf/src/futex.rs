@@ -9,7 +9,7 @@ use gilscope_common::{
     wait::{phase, word},
 };
 
-use crate::{emit, filter, gil, maps::WORDS, stack};
+use crate::{emit, filter, gil, stack};
 
 // Offsets in the tracepoints' context; user space checks them against the kernel's `format` files.
 const UADDR_OFFSET: usize = 16;
@@ -57,8 +57,7 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
         tgid: thread.tgid,
         padding: 0,
     };
-    // SAFETY: copied out at once.
-    let Some(info) = (unsafe { WORDS.get(key) }).copied() else {
+    let Some(info) = gil::word(key) else {
         if thread.wait.is_elsewhere() {
             emit::finished(thread, false);
         }

@@ -3,11 +3,25 @@
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
-    maps::{Thread, WordInfo},
+    maps::{Thread, WordInfo, WordKey},
     wait::{GilAddresses, GilView, Sleep, phase},
 };
 
-use crate::{emit, filter};
+use crate::{emit, filter, maps::WORDS};
+
+/// What a word of the process's is to a GIL, if it is one's. Not when the GIL has gone with its interpreter: user space
+/// learns that within a second, and meanwhile another's may lie in its place.
+#[inline(always)]
+pub fn word(key: WordKey) -> Option<WordInfo> {
+    // SAFETY: copied out at once.
+    let info = unsafe { WORDS.get(key) }.copied()?;
+    if info.interpreter_id_address == 0 {
+        return Some(info);
+    }
+    // SAFETY: a faulting read is answered by an error; memory that is gone is no loss.
+    let id = unsafe { bpf_probe_read_user(info.interpreter_id_address as *const i64) };
+    (id == Ok(info.interpreter_id)).then_some(info)
+}
 
 /// The thread goes to sleep on one of a GIL's words.
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! From `_PyRuntime` to every GIL, through the memory of a process that runs meanwhile.
 
 use super::layout::{GilPlace, Layout};
-use crate::model::Gil;
+use crate::model::{Gil, GilOwner};
 use crate::target::{Memory, MemoryError};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -186,9 +186,21 @@ impl Reader<'_> {
             mutex: at(fields.mutex),
             switch_cond: at(fields.switch_cond),
             switch_mutex: at(fields.switch_mutex),
+            owner: self.owner(address, &interpreters),
             interpreters,
             enabled,
         })
+    }
+
+    /// The sub-interpreter that a GIL is part of; the main interpreter (id 0) is not destroyed before the program ends. The one
+    /// that owns it has the lowest id of those that share it.
+    fn owner(&self, gil: u64, interpreters: &[i64]) -> Option<GilOwner> {
+        let GilPlace::ByInterpreter { own, .. } = self.layout.gil else {
+            return None;
+        };
+        let id = *interpreters.first().filter(|id| **id != 0)?;
+        let id_address = gil.wrapping_sub(own).wrapping_add(self.layout.id);
+        Some(GilOwner { id_address, id })
     }
 
     fn word(&self, base: u64, offset: u64) -> Result<u64, MemoryError> {

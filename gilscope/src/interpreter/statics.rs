@@ -38,6 +38,7 @@ impl Statics {
             switch_cond,
             switch_mutex,
             interpreters: vec![0],
+            owner: None,
             enabled: true,
         };
         Ok(Some(Statics { interval, gil }))

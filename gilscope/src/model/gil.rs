@@ -45,6 +45,17 @@ pub struct Gil {
     pub switch_mutex: u64,
     /// Ids of the interpreters that share this GIL (0 is the main one).
     pub interpreters: Vec<i64>,
+    /// The sub-interpreter that owns it and with which it goes; `None` where it lasts as long as the program.
+    pub owner: Option<GilOwner>,
     /// False in a free-threaded build whose GIL is switched off.
     pub enabled: bool,
+}
+
+/// A sub-interpreter that owns a GIL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GilOwner {
+    /// Where its id is, an int64_t.
+    pub id_address: u64,
+    /// Its id. None is given twice, so another value there means that the interpreter and its GIL are gone.
+    pub id: i64,
 }

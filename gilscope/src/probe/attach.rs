@@ -202,6 +202,8 @@ impl Probe {
             };
             let info = WordInfo {
                 fields: fields_of(gil),
+                interpreter_id_address: gil.owner.map_or(0, |owner| owner.id_address),
+                interpreter_id: gil.owner.map_or(0, |owner| owner.id),
                 owner_address: gil.mutex.wrapping_add(MUTEX_OWNER),
                 gil_id,
                 word,

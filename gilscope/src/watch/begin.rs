@@ -19,7 +19,13 @@ const SIGNAL_WORDS: std::ops::Range<u64> = 32..48;
 
 /// What the kernel should know of a thread that is there already. One that sleeps on a GIL's
 /// condition variable is in a wait whose beginning nobody saw.
-pub fn thread(pid: u32, thread: &TargetThread, stat: &Stat, gils: &[Gil], now_ns: u64) -> Thread {
+pub fn thread<'a>(
+    pid: u32,
+    thread: &TargetThread,
+    stat: &Stat,
+    gils: impl Iterator<Item = &'a Gil>,
+    now_ns: u64,
+) -> Thread {
     let wait = asleep_on(thread, gils)
         .map(|(id, gil)| Wait::cut_at_start(id, fields_of(gil), now_ns))
         .unwrap_or_default();
@@ -38,15 +44,18 @@ pub fn thread(pid: u32, thread: &TargetThread, stat: &Stat, gils: &[Gil], now_ns
 }
 
 /// The GIL that a thread sleeps for right now.
-fn asleep_on<'a>(thread: &TargetThread, gils: &'a [Gil]) -> Option<(u32, &'a Gil)> {
+fn asleep_on<'a>(
+    thread: &TargetThread,
+    gils: impl Iterator<Item = &'a Gil>,
+) -> Option<(u32, &'a Gil)> {
     let call = thread.system_call().ok().flatten()?;
     if call.number != FUTEX {
         return None;
     }
-    let holds = |gil: &&Gil| {
+    let holds = |gil: &Gil| {
         let offset = call.arguments[0].checked_sub(gil.cond);
         offset.is_some_and(|offset| SIGNAL_WORDS.contains(&offset))
     };
-    let index = gils.iter().position(|gil| holds(&gil))?;
-    Some((u32::try_from(index).ok()?, gils.get(index)?))
+    let (id, gil) = gils.enumerate().find(|(_, gil)| holds(gil))?;
+    Some((u32::try_from(id).ok()?, gil))
 }

@@ -27,10 +27,8 @@ const STARTING_NS: u64 = 2_000_000_000;
 pub struct Watched {
     process: target::Process,
     interpreter: Option<Arc<Interpreter>>,
-    gils: Vec<Gil>,
-    /// How many of them went with programs that this process no longer runs.
-    former_gils: usize,
-    gil_infos: Vec<GilInfo>,
+    /// By their ids.
+    gils: Vec<WatchedGil>,
     source: WaitSource,
     follow_children: bool,
     /// What is probed in its C library, once it is.
@@ -61,8 +59,6 @@ impl Watched {
             process,
             interpreter,
             gils: Vec::new(),
-            former_gils: 0,
-            gil_infos: Vec::new(),
             source: options.source,
             follow_children: options.follow_children,
             hooks: None,
@@ -117,7 +113,8 @@ impl Watched {
             // One that has ended meanwhile is none of ours.
             let Ok(stat) = thread.stat() else { continue };
             let now_ns = now_ns();
-            let begun = begin::thread(self.process.pid, &thread, &stat, &self.gils, now_ns);
+            let gils = self.gils.iter().map(|watched| &watched.gil);
+            let begun = begin::thread(self.process.pid, &thread, &stat, gils, now_ns);
             probe.add_thread(&begun)?;
             self.analysis.apply(Event::ThreadStart(ThreadStart {
                 pid: self.process.pid,
@@ -147,39 +144,43 @@ impl Watched {
             probe.attach_condvars(self.process.pid, &hooks)?;
             self.hooks = Some(hooks);
         }
+        self.forget_destroyed(probe, &gils);
         let before = self.gils.len();
         for gil in gils {
-            if let Some(known) = self.known(&gil) {
-                known.interpreters.clone_from(&gil.interpreters);
+            if let Some(known) = self.gils.iter_mut().find(|known| known.is(&gil)) {
+                known.info.interpreters.clone_from(&gil.interpreters);
                 continue;
             }
             let id = u32::try_from(self.gils.len()).unwrap_or(u32::MAX);
             if gil.enabled {
                 probe.watch(self.process.pid, id, &gil, self.source)?;
             }
-            self.gil_infos.push(GilInfo {
+            let info = GilInfo {
                 measured_from_ns: now_ns().saturating_sub(self.origin_ns),
                 ..gil_info(id, &gil, &python, self.source)
+            };
+            self.gils.push(WatchedGil {
+                gil,
+                info,
+                lives: true,
             });
-            self.gils.push(gil);
         }
         Ok(self.gils.len() - before)
     }
 
-    /// What the report says of this GIL, if it is known already.
-    fn known(&mut self, gil: &Gil) -> Option<&mut GilInfo> {
-        let live = self.gils.iter().zip(&mut self.gil_infos);
-        live.skip(self.former_gils)
-            .find(|(known, _)| known.address == gil.address)
-            .map(|(_, info)| info)
+    /// A GIL goes with the sub-interpreter that owns it, and its memory may become anything, such as the next one's.
+    fn forget_destroyed(&mut self, probe: &mut Probe, now: &[Gil]) {
+        for known in self.gils.iter_mut().filter(|known| known.lives) {
+            if !now.iter().any(|gil| known.is(gil)) {
+                known.lives = false;
+                probe.unwatch(self.process.pid, &known.gil, self.source);
+            }
+        }
     }
 
     /// The process has replaced its program: what was known of its interpreter is no longer true.
     pub fn replaced(&mut self, probe: &mut Probe, at_ns: u64) {
-        for gil in &self.gils {
-            probe.unwatch(self.process.pid, gil, self.source);
-        }
-        self.former_gils = self.gils.len();
+        self.forget_destroyed(probe, &[]);
         self.end_all_but_the_first(at_ns);
         self.interpreter = None;
         self.program_began_ns = now_ns();
@@ -363,8 +364,8 @@ impl Watched {
     /// Gives back what the kernel holds for a process that has ended.
     pub fn release(&self, probe: &mut Probe) {
         probe.unfollow(self.process.pid);
-        for gil in self.gils.iter().skip(self.former_gils) {
-            probe.unwatch(self.process.pid, gil, self.source);
+        for known in self.gils.iter().filter(|known| known.lives) {
+            probe.unwatch(self.process.pid, &known.gil, self.source);
         }
     }
 
@@ -398,7 +399,7 @@ impl Watched {
             container: None,
             observed_ns: end_ns.saturating_sub(self.from_ns),
             ended,
-            gils: self.gil_infos,
+            gils: self.gils.into_iter().map(|known| known.info).collect(),
             gil_wait: findings.gil_wait,
             contended_ns: findings.contended_ns,
             threads: findings.threads,
@@ -429,6 +430,25 @@ fn interval(thread: &Thread, finished: &Finished) -> Interval {
         },
         start_ns: finished.start_ns,
         end_ns: finished.end_ns,
+    }
+}
+
+/// A GIL that is, or was, measured.
+struct WatchedGil {
+    gil: Gil,
+    /// What the report says of it.
+    info: GilInfo,
+    /// Its interpreter has not been destroyed, nor the program replaced, as far as is known.
+    lives: bool,
+}
+
+impl WatchedGil {
+    /// Whether it is this one, and not another in the same place: the interpreter that owns it lives as long as it
+    /// does and has the lowest id of those that share it, and ids are given once.
+    fn is(&self, gil: &Gil) -> bool {
+        self.lives
+            && self.gil.address == gil.address
+            && self.gil.interpreters.first() == gil.interpreters.first()
     }
 }
 
