@@ -84,7 +84,12 @@ fn find_in(process: &Process) -> Result<Interpreter, InterpreterError> {
         }
     }
     if let Some(module) = survey.old.take_if(|_| chosen.is_none()) {
-        chosen = Some(old_interpreter_in(module, process, survey.libc)?);
+        match old_interpreter_in(module, process, survey.libc) {
+            Ok(found) => chosen = Some(found),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
     }
     match chosen {
         Some(found) => Ok(Interpreter { others, ..found }),
@@ -104,10 +109,7 @@ fn interpreter_in(
         .symbol("_PyRuntime")
         .ok_or(InterpreterError::NotPython { pid, exe })?;
     let address = runtime.address;
-    // The loader maps a library's writable segment last and its .bss after that; until then
-    // something else can be read there.
-    let holds_it = |m: &Mapping| m.writable && (m.start..m.end).contains(&address);
-    if !process.mappings()?.iter().any(holds_it) {
+    if !is_writable(process, address)? {
         return Err(InterpreterError::NotInitialised { pid });
     }
     let version = version::of_module(&module, memory)?.ok_or_else(|| {
@@ -132,6 +134,13 @@ fn interpreter_in(
     })
 }
 
+/// The loader maps a library's writable segment last and its .bss after that; until then something else can
+/// be read there.
+fn is_writable(process: &Process, address: u64) -> Result<bool, InterpreterError> {
+    let holds_it = |m: &Mapping| m.writable && (m.start..m.end).contains(&address);
+    Ok(process.mappings()?.iter().any(holds_it))
+}
+
 /// The interpreter in a file that is older than `_PyRuntime`.
 fn old_interpreter_in(
     module: Module,
@@ -146,6 +155,9 @@ fn old_interpreter_in(
         let path = module.path;
         return Err(InterpreterError::Stripped { version, path });
     };
+    if !is_writable(process, statics.last_address())? {
+        return Err(InterpreterError::NotInitialised { pid: process.pid });
+    }
     let found = Interpreter {
         version,
         free_threaded: false,

@@ -44,6 +44,19 @@ impl Statics {
         Ok(Some(Statics { interval, gil }))
     }
 
+    /// The last of the variables, by address.
+    pub(super) fn last_address(&self) -> u64 {
+        let gil = &self.gil;
+        let variables = [
+            self.interval,
+            gil.locked,
+            gil.last_holder,
+            gil.switch_number,
+            gil.cond,
+        ];
+        variables.into_iter().fold(0, u64::max)
+    }
+
     /// The GIL. It is there before it is made: `PyEval_InitThreads` makes it when the second thread is to start
     /// (`Python/ceval.c`, to 3.6), and till then `gil_locked` is -1.
     pub(super) fn gil(&self, memory: Memory) -> Result<Gil, Problem> {
