@@ -29,8 +29,7 @@ fn lock_of(ctx: &ProbeContext) -> Option<(&'static mut Thread, WordInfo)> {
         padding: 0,
     };
     let info = gil::word(key)?;
-    let thread = filter::thread(tid).or_else(|| filter::new_thread(tgid, tid));
-    Some((thread?, info))
+    Some((filter::thread_or_new(tgid, tid)?, info))
 }
 
 #[inline(always)]

@@ -49,9 +49,12 @@ pub fn thread(tid: u32) -> Option<&'static mut Thread> {
         .map(|thread| unsafe { &mut *thread })
 }
 
-/// The present thread, of which nothing has been heard yet, if its process is traced.
+/// The present thread, if its process is traced; made if nothing has been heard of it yet.
 #[inline(always)]
-pub fn new_thread(tgid: u32, tid: u32) -> Option<&'static mut Thread> {
+pub fn thread_or_new(tgid: u32, tid: u32) -> Option<&'static mut Thread> {
+    if let Some(thread) = thread(tid) {
+        return Some(thread);
+    }
     target(tgid)?;
     insert(tgid, tid, state::ON_CPU);
     thread(tid)

@@ -34,7 +34,7 @@ fn field<T>(ctx: &TracePointContext, offset: usize) -> T {
 #[tracepoint(category = "syscalls", name = "sys_enter_futex")]
 pub fn futex_enter(ctx: TracePointContext) -> u32 {
     let (tgid, tid) = filter::current();
-    if let Some(thread) = filter::thread(tid).or_else(|| filter::new_thread(tgid, tid)) {
+    if let Some(thread) = filter::thread_or_new(tgid, tid) {
         enter(&ctx, thread);
     }
     0

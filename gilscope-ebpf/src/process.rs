@@ -71,7 +71,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
         if old_tid != tid {
             let _ = THREADS.remove(old_tid);
         }
-        if let Some(thread) = filter::thread(tid).or_else(|| filter::new_thread(tgid, tid)) {
+        if let Some(thread) = filter::thread_or_new(tgid, tid) {
             if thread.wait.is_elsewhere() {
                 emit::finished(thread, false);
             }

@@ -91,7 +91,7 @@ fn pyenv(minors: &[&str]) -> Vec<PathBuf> {
 const ALL: &[&str] = &["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"];
 
 /// Those that export `_PyRuntime`.
-const WITH_RUNTIME: &[&str] = &["3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"];
+const WITH_RUNTIME: &[&str] = ALL.split_at(1).1;
 
 fn version_of(home: &Path) -> String {
     home.file_name().unwrap().to_string_lossy().into_owned()
@@ -111,6 +111,16 @@ fn libpython(home: &Path) -> PathBuf {
         .map(|f| f.unwrap().path())
         .find(is_it)
         .expect("a build with --enable-shared")
+}
+
+/// Makes a copy of a libpython that has no symbols but the dynamic ones.
+fn strip(home: &Path, copy: &Path) {
+    let mut strip = Command::new("strip");
+    strip.arg(libpython(home)).arg("-o").arg(copy);
+    assert!(
+        strip.status().is_ok_and(|status| status.success()),
+        "strip: `apt-get install binutils` has it"
+    );
 }
 
 /// Addresses that the threads other than the main one sleep on now: `(uaddr, timed)`.
@@ -241,15 +251,7 @@ fn stripped_and_deleted_libraries() {
     for home in pyenv(WITH_RUNTIME) {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("renamed-(deleted).so");
-        let strip = Command::new("strip")
-            .arg(libpython(&home))
-            .arg("-o")
-            .arg(&copy)
-            .status();
-        assert!(
-            strip.is_ok_and(|s| s.success()),
-            "strip: `apt-get install binutils` has it"
-        );
+        strip(&home, &copy);
         // It has the soname that the stub asks for, so it is loaded instead.
         let target = Target::start(python(&home).arg(SPIN).env("LD_PRELOAD", &copy));
         std::fs::remove_file(&copy).unwrap();
@@ -339,12 +341,7 @@ fn an_old_one_needs_its_symbols() {
     for home in pyenv(&["3.6"]) {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("stripped.so");
-        let mut strip = Command::new("strip");
-        strip.arg(libpython(&home)).arg("-o").arg(&copy);
-        assert!(
-            strip.status().is_ok_and(|status| status.success()),
-            "strip: `apt-get install binutils` has it"
-        );
+        strip(&home, &copy);
         let target = Target::start(python(&home).arg(SPIN).env("LD_PRELOAD", &copy));
         let error = Interpreter::find(&target.process()).unwrap_err();
         assert!(
@@ -410,7 +407,7 @@ fn a_runtime_of_garbage_is_refused() {
         };
         for pointer in [8, u64::MAX, 0x4141_4141_4141_4141] {
             let error = with_words(&home, |found, _| {
-                vec![(found.runtime.unwrap() + head(found), pointer)]
+                vec![(found.runtime().unwrap() + head(found), pointer)]
             });
             assert!(
                 matches!(error, InterpreterError::Unrecognised { .. }),
@@ -446,7 +443,7 @@ fn a_runtime_of_garbage_is_refused() {
         for words in [
             (|found: &Interpreter, _: &Gil| {
                 vec![(
-                    found.runtime.unwrap() + if found.version.minor == 13 { 632 } else { 40 },
+                    found.runtime().unwrap() + if found.version.minor == 13 { 632 } else { 40 },
                     0,
                 )]
             }) as fn(&Interpreter, &Gil) -> Vec<(u64, u64)>,

@@ -65,7 +65,7 @@ pub enum InterpreterError {
         "the runtime at {address:#x} does not look like CPython {version}: {failed}; a build with its own changes is not supported, please report it"
     )]
     Unrecognised {
-        /// Address of `_PyRuntime`.
+        /// Address of `_PyRuntime`; before 3.7 of `gil_locked`.
         address: u64,
         /// The version that it says it is.
         version: Version,

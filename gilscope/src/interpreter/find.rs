@@ -24,8 +24,6 @@ pub struct Interpreter {
     pub found_by: FoundBy,
     /// The file that it is in: a libpython or the program itself.
     pub module: Module,
-    /// Address of `_PyRuntime`, which is there from 3.7 on.
-    pub runtime: Option<u64>,
     /// Files with a further CPython in the same process, whose GILs are not reported.
     pub others: Vec<PathBuf>,
     pid: u32,
@@ -48,11 +46,22 @@ impl Interpreter {
         found
     }
 
+    /// Address of `_PyRuntime`, which is there from 3.7 on.
+    pub fn runtime(&self) -> Option<u64> {
+        match self.place {
+            Place::Runtime(address, _) => Some(address),
+            Place::Statics(_) => None,
+        }
+    }
+
     /// Its GILs now, the main interpreter's first. Sub-interpreters come and go: ask again to notice.
     pub fn gils(&self, memory: Memory) -> Result<Vec<Gil>, InterpreterError> {
         let (address, gils) = match &self.place {
             Place::Runtime(runtime, layout) => (*runtime, locate::gils(memory, *runtime, layout)),
-            Place::Statics(statics) => (0, statics.gil(memory).map(|gil| vec![gil])),
+            Place::Statics(statics) => {
+                let gil = statics.gil(memory).map(|gil| vec![gil]);
+                (statics.address(), gil)
+            }
         };
         gils.map_err(|problem| match problem {
             Problem::Memory(error) => error.into(),
@@ -127,7 +136,6 @@ fn interpreter_in(
         libc,
         found_by,
         module,
-        runtime: Some(address),
         others: Vec::new(),
         pid,
         place: Place::Runtime(address, layout),
@@ -147,24 +155,27 @@ fn old_interpreter_in(
     process: &Process,
     libc: Libc,
 ) -> Result<Interpreter, InterpreterError> {
+    let statics = Statics::of_module(&module)?;
+    if let Some(statics) = &statics
+        && !is_writable(process, statics.last_address())?
+    {
+        return Err(InterpreterError::NotInitialised { pid: process.pid });
+    }
+    // Reads much of the file, so not before there is something to say.
     let version = version::of_module(&module, process.memory())?.unwrap_or(Version::of(3, 2));
     if version < Version::of(3, 2) {
         return Err(InterpreterError::Unsupported { version });
     }
-    let Some(statics) = Statics::of_module(&module)? else {
+    let Some(statics) = statics else {
         let path = module.path;
         return Err(InterpreterError::Stripped { version, path });
     };
-    if !is_writable(process, statics.last_address())? {
-        return Err(InterpreterError::NotInitialised { pid: process.pid });
-    }
     let found = Interpreter {
         version,
         free_threaded: false,
         libc,
         found_by: FoundBy::StaticSymbols,
         module,
-        runtime: None,
         others: Vec::new(),
         pid: process.pid,
         place: Place::Statics(statics),

@@ -44,6 +44,11 @@ impl Statics {
         Ok(Some(Statics { interval, gil }))
     }
 
+    /// Where the GIL is said to be: its `gil_locked`.
+    pub(super) fn address(&self) -> u64 {
+        self.gil.address
+    }
+
     /// The last of the variables, by address.
     pub(super) fn last_address(&self) -> u64 {
         let gil = &self.gil;

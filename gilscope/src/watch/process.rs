@@ -443,12 +443,9 @@ struct WatchedGil {
 }
 
 impl WatchedGil {
-    /// Whether it is this one, and not another in the same place: the interpreter that owns it lives as long as it
-    /// does and has the lowest id of those that share it, and ids are given once.
+    /// Whether it is this one, and not another's in the same place.
     fn is(&self, gil: &Gil) -> bool {
-        self.lives
-            && self.gil.address == gil.address
-            && self.gil.interpreters.first() == gil.interpreters.first()
+        self.lives && self.gil.address == gil.address && self.gil.owner == gil.owner
     }
 }
 
