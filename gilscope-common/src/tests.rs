@@ -384,7 +384,7 @@ fn sleeping_elsewhere_ends_a_wait_and_sleeping_for_it_is_counted() {
 #[test]
 fn a_wait_without_a_beginning_is_cut_off() {
     let mut thread = Thread::behind_another();
-    thread.wait = Wait::cut_at_start(0, GilAddresses::default(), thread.now_ns);
+    thread.wait = Wait::cut_at_start(0, word::COND, GilAddresses::default(), thread.now_ns);
     thread.wakes_up(3_000, ETIMEDOUT);
     thread.runs(1_000);
     thread.sleeps_on_cond(2_000, 0);

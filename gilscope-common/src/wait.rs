@@ -33,6 +33,8 @@ pub mod word {
     /// A word that either condition variable keeps for itself, such as its group references: used
     /// inside a wait or a signal, and a sign of neither.
     pub const INNER: u32 = 5;
+    /// The semaphore that the whole GIL is (CPython 2.7).
+    pub const SEMAPHORE: u32 = 6;
 }
 
 /// What an interval is.
@@ -58,6 +60,9 @@ pub mod phase {
 /// (7 CPython versions and workloads beside the oracle), and a retry takes 1 – 3 µs, 32 µs at p99.9
 /// with the oracle's probes in its way.
 pub const RETRY_CPU_NS: u64 = 1_000_000;
+
+/// The same for a semaphore, of which nothing tells who had it meanwhile.
+pub const SEMAPHORE_RETRY_CPU_NS: u64 = 20_000;
 
 /// `-EAGAIN`: the word had changed already, so the thread did not sleep.
 pub const EAGAIN: i64 = -11;
@@ -193,9 +198,17 @@ pub struct Sleep {
     pub view: GilView,
 }
 
+impl Sleep {
+    /// By which a thread waits for the GIL itself, not for the mutex around it.
+    #[inline(always)]
+    const fn is_for_the_gil(&self) -> bool {
+        self.word == word::SEMAPHORE || (self.word == word::COND && self.bitset)
+    }
+}
+
 impl Wait {
-    /// A thread found asleep on a GIL's condition variable when tracing began.
-    pub const fn cut_at_start(gil_id: u32, fields: GilAddresses, now_ns: u64) -> Self {
+    /// A thread found asleep on a GIL's condition variable or semaphore when tracing began.
+    pub const fn cut_at_start(gil_id: u32, word: u32, fields: GilAddresses, now_ns: u64) -> Self {
         Self {
             start_ns: now_ns,
             end_ns: now_ns,
@@ -218,7 +231,7 @@ impl Wait {
             gil_id,
             phase: phase::ASLEEP,
             kind: kind::WAIT,
-            word: word::COND,
+            word,
             timeouts: 0,
             futile_wakeups: 0,
             switches: 0,
@@ -251,6 +264,7 @@ impl Wait {
         let purpose = match sleep.word {
             word::SWITCH_COND => kind::YIELD,
             word::COND if sleep.bitset => kind::WAIT,
+            word::SEMAPHORE => kind::WAIT,
             word::MUTEX if sleep.takes_back => kind::WAIT,
             word::SWITCH_MUTEX if sleep.takes_back => kind::YIELD,
             // In `drop_gil`, before the GIL is given up: whatever was open is over.
@@ -272,14 +286,14 @@ impl Wait {
             self.gil_id = sleep.gil_id;
             self.kind = purpose;
             self.woken = 0;
-        } else if self.woken != 0 && sleep.word == word::COND && sleep.bitset {
+        } else if self.woken != 0 && sleep.is_for_the_gil() {
             self.futile_wakeups += 1;
             self.woken = 0;
         }
         if sleep.takes_back {
             self.slept = 1;
         }
-        if sleep.takes_back || (sleep.word == word::COND && sleep.bitset) {
+        if sleep.takes_back || sleep.is_for_the_gil() {
             self.timed = 1;
         }
         self.phase = phase::ASLEEP;
@@ -300,6 +314,9 @@ impl Wait {
     #[inline(always)]
     fn ran_python(&self, sleep: &Sleep, changes: u64) -> bool {
         let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
+        if sleep.word == word::SEMAPHORE {
+            return ran_ns > SEMAPHORE_RETRY_CPU_NS;
+        }
         let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
         ran_ns > RETRY_CPU_NS && switches >= changes
     }
@@ -314,13 +331,14 @@ impl Wait {
         self.end_ns = now_ns;
         self.cpu_ns = cpu_ns;
         self.switch_number = switch_number;
-        // Refused on a condition variable: the wait of a contended acquisition or of a forced
+        // Refused on a condition variable or a semaphore: the wait of a contended acquisition or of a forced
         // switch, whose signal came before it slept. Refused on a mutex: part of a wait, but alone
         // none.
-        if result != EAGAIN || matches!(self.word, word::COND | word::SWITCH_COND) {
+        if result != EAGAIN || matches!(self.word, word::COND | word::SWITCH_COND | word::SEMAPHORE)
+        {
             self.slept = 1;
         }
-        if self.word == word::COND {
+        if matches!(self.word, word::COND | word::SEMAPHORE) {
             if result == ETIMEDOUT {
                 self.timeouts += 1;
             } else if result == 0 {
@@ -347,6 +365,8 @@ impl Wait {
                 }
                 self.finish()
             }
+            // It releases the GIL: nobody else wakes the waiters of a semaphore (glibc `nptl/sem_waitcommon.c`, 64 bits).
+            word::SEMAPHORE => self.finish(),
             // It unlocks the mutex, at the end of `take_gil` or in `drop_gil`.
             _ if self.tstate != 0 && view.last_holder == self.tstate => self.finish(),
             _ => false,

@@ -4,7 +4,7 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
     maps::{Thread, WordInfo, WordKey},
-    wait::{GilAddresses, GilView, Sleep, phase},
+    wait::{GilView, Sleep, phase, word as kind_of_word},
 };
 
 use crate::{emit, filter, maps::WORDS};
@@ -40,7 +40,7 @@ pub fn sleeps(
         locks: locks == Some(true),
         now_ns,
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
-        view: view(&info.fields)?,
+        view: view(info)?,
     };
     emit::prepare_totals(thread, info.gil_id);
     thread.wait.fields = info.fields;
@@ -55,7 +55,10 @@ pub fn sleeps(
 pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
-    let switch_number = read(thread.wait.fields.switch_number).unwrap_or(0);
+    let switch_number = match thread.wait.word {
+        kind_of_word::SEMAPHORE => 0,
+        _ => read(thread.wait.fields.switch_number).unwrap_or(0),
+    };
     thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
 }
 
@@ -64,7 +67,13 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
 #[inline(always)]
 pub fn has_nothing_to_tell(thread: &Thread) -> bool {
     let wait = &thread.wait;
-    if wait.phase != phase::IDLE || wait.tstate == 0 {
+    if wait.phase != phase::IDLE {
+        return false;
+    }
+    if wait.word == kind_of_word::SEMAPHORE {
+        return true;
+    }
+    if wait.tstate == 0 {
         return false;
     }
     // SAFETY: a faulting read is answered by an error, for example when the GIL's interpreter is gone.
@@ -75,7 +84,7 @@ pub fn has_nothing_to_tell(thread: &Thread) -> bool {
 /// It wakes others on one of a GIL's words.
 #[inline(always)]
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
-    let view = view(&info.fields)?;
+    let view = view(info)?;
     if thread.wait.wakes_others(info.word, owns_mutex, &view) {
         emit::finished(thread, false);
     }
@@ -89,7 +98,12 @@ pub fn owner(info: &WordInfo) -> Option<u32> {
 }
 
 #[inline(always)]
-fn view(fields: &GilAddresses) -> Option<GilView> {
+fn view(info: &WordInfo) -> Option<GilView> {
+    // Nothing beside a semaphore tells more.
+    if info.word == kind_of_word::SEMAPHORE {
+        return Some(GilView::default());
+    }
+    let fields = &info.fields;
     if fields.are_one_view() {
         return read(fields.last_holder);
     }

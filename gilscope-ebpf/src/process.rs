@@ -76,6 +76,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
                 emit::finished(thread, false);
             }
             thread.wait.tstate = 0;
+            thread.wait.word = 0;
             thread.wait.fields.last_holder = 0;
         }
         debug!(&ctx, "process {} replaced its program", tgid);

@@ -8,7 +8,7 @@
 )]
 
 use gilscope::interpreter::{Interpreter, InterpreterError};
-use gilscope::model::{FoundBy, Gil};
+use gilscope::model::{CondvarLock, FoundBy, Gil, GilLock};
 use gilscope::target::{Process, TargetError};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
@@ -19,12 +19,16 @@ use std::time::{Duration, Instant};
 
 /// Two threads that want the GIL all the time; the main thread waits for neither.
 const SPIN: &str = "
-import threading
+import sys, threading, time
 def spin():
     while True: pass
-for _ in range(2): threading.Thread(target=spin, daemon=True).start()
-print('ready', flush=True)
-threading.Event().wait()
+for _ in range(2):
+    thread = threading.Thread(target=spin)
+    thread.daemon = True
+    thread.start()
+sys.stdout.write('ready\\n')
+sys.stdout.flush()
+while True: time.sleep(60)
 ";
 /// What is awaited here comes within milliseconds; a loaded machine may take longer.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -88,10 +92,12 @@ fn pyenv(minors: &[&str]) -> Vec<PathBuf> {
     found
 }
 
-const ALL: &[&str] = &["3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"];
+const ALL: &[&str] = &[
+    "2.7", "3.6", "3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13",
+];
 
 /// Those that export `_PyRuntime`.
-const WITH_RUNTIME: &[&str] = ALL.split_at(1).1;
+const WITH_RUNTIME: &[&str] = ALL.split_at(2).1;
 
 fn version_of(home: &Path) -> String {
     home.file_name().unwrap().to_string_lossy().into_owned()
@@ -142,6 +148,32 @@ fn futexes(process: &Process) -> Vec<(u64, bool)> {
 
 /// Two spinning threads sleep on nothing but this GIL, and they take turns to hold it.
 fn assert_is_the_gil(process: &Process, gil: &Gil) {
+    match &gil.lock {
+        GilLock::Condvar(lock) => assert_is_the_condvar(process, lock),
+        GilLock::Semaphore { current_thread } => {
+            assert_is_the_semaphore(process, gil.address, *current_thread);
+        }
+    }
+}
+
+fn assert_is_the_semaphore(process: &Process, semaphore: u64, current_thread: u64) {
+    let memory = process.memory();
+    let (mut sleeps, mut holders) = (0, HashSet::new());
+    let start = Instant::now();
+    while sleeps < 20 || holders.len() < 2 {
+        assert!(
+            start.elapsed() < DEADLINE,
+            "{sleeps} sleeps, holders {holders:x?}"
+        );
+        for (address, _) in futexes(process) {
+            assert_eq!(address, semaphore, "{address:#x} is not it");
+            sleeps += 1;
+        }
+        holders.extend(memory.read_u64(current_thread).ok().filter(|one| *one != 0));
+    }
+}
+
+fn assert_is_the_condvar(process: &Process, gil: &CondvarLock) {
     let memory = process.memory();
     let (mut timed, mut holders) = (0, HashSet::new());
     let start = Instant::now();
@@ -179,12 +211,17 @@ fn assert_is_the_gil(process: &Process, gil: &Gil) {
 
 /// Finds it, says what it found, and checks it.
 fn find_and_check(target: &Target, version: &str) -> Interpreter {
+    find_and_check_by(target, version, false)
+}
+
+fn find_and_check_by(target: &Target, version: &str, is_stripped: bool) -> Interpreter {
     let process = target.process();
     let found = Interpreter::find(&process).unwrap_or_else(|e| panic!("{version}: {e}"));
     assert_eq!(found.version.to_string(), version);
     let found_by = match (found.version.major, found.version.minor) {
         (3, 13..) => FoundBy::DebugOffsets,
         (3, 7..) => FoundBy::RuntimeSymbol,
+        (2, _) if is_stripped => FoundBy::MachineCode,
         _ => FoundBy::StaticSymbols,
     };
     assert_eq!(found.found_by, found_by);
@@ -239,7 +276,7 @@ fn from_the_first_moment_on() {
 #[test]
 fn a_second_libpython_that_never_starts() {
     let homes = pyenv(ALL);
-    for (home, other) in homes.iter().zip(homes.iter().cycle().skip(1)) {
+    for (home, other) in homes.iter().zip(homes.iter().cycle().skip(2)) {
         let load = format!("import ctypes; ctypes.CDLL({:?})", libpython(other));
         let target = Target::start(python(home).arg(format!("{load}\n{SPIN}")));
         find_and_check(&target, &version_of(home));
@@ -323,16 +360,30 @@ fn what_is_not_supported_says_so() {
         "{error} after {:?}",
         start.elapsed()
     );
+}
+
+/// Without symbols the code tells where 2.7's is.
+#[test]
+fn a_stripped_semaphore() {
+    for home in pyenv(&["2.7"]) {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = dir.path().join("stripped.so");
+        strip(&home, &copy);
+        let target = Target::start(python(&home).arg(SPIN).env("LD_PRELOAD", &copy));
+        let found = find_and_check_by(&target, &version_of(&home), true);
+        assert_eq!(found.module.path, copy);
+    }
+}
+
+/// 2.7 makes its GIL with its second thread.
+#[test]
+fn no_gil_before_there_are_threads() {
     for home in pyenv(&["2.7"]) {
         let script = "import sys; print('ready'); sys.stdout.flush(); sys.stdin.readline()";
         let target = Target::start(python(&home).arg(script).stdin(Stdio::piped()));
-        let error = Interpreter::find(&target.process()).unwrap_err();
-        assert!(
-            matches!(error, InterpreterError::Unsupported { .. }),
-            "{error}"
-        );
-        let expected = format!("not supported yet: CPython {}", version_of(&home));
-        assert!(error.to_string().starts_with(&expected), "{error}");
+        let process = target.process();
+        let found = Interpreter::find(&process).unwrap();
+        assert_eq!(found.gils(process.memory()).unwrap(), []);
     }
 }
 
@@ -365,6 +416,13 @@ fn a_process_that_ends() {
             matches!(error, InterpreterError::Target(TargetError::Gone { .. })),
             "{error}"
         );
+    }
+}
+
+fn condvar(gil: &Gil) -> &CondvarLock {
+    match &gil.lock {
+        GilLock::Condvar(lock) => lock,
+        GilLock::Semaphore { .. } => panic!("{gil:x?}"),
     }
 }
 
@@ -428,10 +486,13 @@ fn a_runtime_of_garbage_is_refused() {
             expected.iter().any(|e| error.to_string().contains(e)),
             "{error}"
         );
-        let error = with_words(&home, |_, gil| vec![(gil.locked, 7)]);
+        let error = with_words(&home, |_, gil| vec![(condvar(gil).locked, 7)]);
         assert!(error.to_string().contains("has locked = 7"), "{error}");
         let error = with_words(&home, |_, gil| {
-            vec![(gil.locked, 1), (gil.last_holder, gil.address)]
+            vec![
+                (condvar(gil).locked, 1),
+                (condvar(gil).last_holder, gil.address),
+            ]
         });
         assert!(
             error.to_string().contains("which belongs to none"),
@@ -447,7 +508,7 @@ fn a_runtime_of_garbage_is_refused() {
                     0,
                 )]
             }) as fn(&Interpreter, &Gil) -> Vec<(u64, u64)>,
-            |_, gil| vec![(gil.locked, u64::from(u32::MAX))],
+            |_, gil| vec![(condvar(gil).locked, u64::from(u32::MAX))],
         ] {
             let error = with_words(&home, words);
             assert!(

@@ -37,7 +37,7 @@ pub enum InterpreterError {
     },
     /// Older or newer than what gilscope knows.
     #[error(
-        "not supported yet: CPython {version} (gilscope reads 3.2 to 3.15); run the program with one of those"
+        "not supported yet: CPython {version} (gilscope reads 2.7 and 3.2 to 3.15); run the program with one of those"
     )]
     Unsupported {
         /// Its version.
@@ -45,7 +45,7 @@ pub enum InterpreterError {
     },
     /// Its GIL is known by symbols only, and it has none.
     #[error(
-        "not supported yet: CPython {version} in a stripped file ({}): before 3.7 only symbols tell where the GIL is; run the program with an unstripped one",
+        "not supported yet: CPython {version} in a stripped file ({}): there only symbols tell where the GIL is; run the program with an unstripped one",
         path.display()
     )]
     Stripped {
@@ -65,7 +65,7 @@ pub enum InterpreterError {
         "the runtime at {address:#x} does not look like CPython {version}: {failed}; a build with its own changes is not supported, please report it"
     )]
     Unrecognised {
-        /// Address of `_PyRuntime`; before 3.7 of `gil_locked`.
+        /// Address of `_PyRuntime`; before 3.7 of `gil_locked`, in 2.7 of `interpreter_lock`.
         address: u64,
         /// The version that it says it is.
         version: Version,

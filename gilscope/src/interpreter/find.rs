@@ -4,6 +4,7 @@ use super::detect::{self, Libc};
 use super::error::InterpreterError;
 use super::layout::{self, Layout};
 use super::locate::{self, Problem};
+use super::semaphore::Semaphore;
 use super::statics::Statics;
 use super::version::{self, Version};
 use crate::model::{FoundBy, Gil};
@@ -35,6 +36,7 @@ pub struct Interpreter {
 enum Place {
     Runtime(u64, Layout),
     Statics(Statics),
+    Semaphore(Semaphore),
 }
 
 impl Interpreter {
@@ -50,17 +52,22 @@ impl Interpreter {
     pub fn runtime(&self) -> Option<u64> {
         match self.place {
             Place::Runtime(address, _) => Some(address),
-            Place::Statics(_) => None,
+            Place::Statics(_) | Place::Semaphore(_) => None,
         }
     }
 
-    /// Its GILs now, the main interpreter's first. Sub-interpreters come and go: ask again to notice.
+    /// Its GILs now, the main interpreter's first: none where the first is made only when a second thread is to start
+    /// (2.7). Sub-interpreters come and go: ask again to notice.
     pub fn gils(&self, memory: Memory) -> Result<Vec<Gil>, InterpreterError> {
         let (address, gils) = match &self.place {
             Place::Runtime(runtime, layout) => (*runtime, locate::gils(memory, *runtime, layout)),
             Place::Statics(statics) => {
                 let gil = statics.gil(memory).map(|gil| vec![gil]);
                 (statics.address(), gil)
+            }
+            Place::Semaphore(semaphore) => {
+                let gil = semaphore.gil(memory).map(Vec::from_iter);
+                (semaphore.address(), gil)
             }
         };
         gils.map_err(|problem| match problem {
@@ -155,18 +162,27 @@ fn old_interpreter_in(
     process: &Process,
     libc: Libc,
 ) -> Result<Interpreter, InterpreterError> {
-    let statics = Statics::of_module(&module)?;
-    if let Some(statics) = &statics
-        && !is_writable(process, statics.last_address())?
+    let found = if layout::is_semaphore(version::of_names(&module)) {
+        Semaphore::of_module(&module)?.map(|(semaphore, found_by)| {
+            (semaphore.address(), found_by, Place::Semaphore(semaphore))
+        })
+    } else {
+        Statics::of_module(&module)?.map(|statics| {
+            let last = statics.last_address();
+            (last, FoundBy::StaticSymbols, Place::Statics(statics))
+        })
+    };
+    if let Some((address, ..)) = &found
+        && !is_writable(process, *address)?
     {
         return Err(InterpreterError::NotInitialised { pid: process.pid });
     }
     // Reads much of the file, so not before there is something to say.
     let version = version::of_module(&module, process.memory())?.unwrap_or(Version::of(3, 2));
-    if version < Version::of(3, 2) {
+    if version < Version::of(2, 7) {
         return Err(InterpreterError::Unsupported { version });
     }
-    let Some(statics) = statics else {
+    let Some((_, found_by, place)) = found else {
         let path = module.path;
         return Err(InterpreterError::Stripped { version, path });
     };
@@ -174,11 +190,11 @@ fn old_interpreter_in(
         version,
         free_threaded: false,
         libc,
-        found_by: FoundBy::StaticSymbols,
+        found_by,
         module,
         others: Vec::new(),
         pid: process.pid,
-        place: Place::Statics(statics),
+        place,
     };
     found.gils(process.memory())?;
     Ok(found)

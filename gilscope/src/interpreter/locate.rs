@@ -1,7 +1,7 @@
 //! From `_PyRuntime` to every GIL, through the memory of a process that runs meanwhile.
 
 use super::layout::{GilPlace, Layout};
-use crate::model::{Gil, GilOwner};
+use crate::model::{CondvarLock, Gil, GilLock, GilOwner};
 use crate::target::{Memory, MemoryError};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -179,13 +179,15 @@ impl Reader<'_> {
         let at = |offset: u64| address.wrapping_add(offset);
         Ok(Gil {
             address,
-            last_holder: at(fields.last_holder),
-            locked: at(fields.locked),
-            switch_number: at(fields.switch_number),
-            cond: at(fields.cond),
-            mutex: at(fields.mutex),
-            switch_cond: at(fields.switch_cond),
-            switch_mutex: at(fields.switch_mutex),
+            lock: GilLock::Condvar(CondvarLock {
+                last_holder: at(fields.last_holder),
+                locked: at(fields.locked),
+                switch_number: at(fields.switch_number),
+                cond: at(fields.cond),
+                mutex: at(fields.mutex),
+                switch_cond: at(fields.switch_cond),
+                switch_mutex: at(fields.switch_mutex),
+            }),
             owner: self.owner(address, &interpreters),
             interpreters,
             enabled,

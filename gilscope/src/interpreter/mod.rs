@@ -1,13 +1,14 @@
 //! The CPython in a process: which mapped file it is, its version, where its GILs lie.
 //!
 //! What is known of each version is data in [`layout`]; [`locate`] follows it through the target's
-//! memory ([`statics`] where there is nothing to follow) and believes nothing that fails a check. Attaching to what is found is not this room's job.
+//! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Attaching to what is found is not this room's job.
 
 mod detect;
 mod error;
 mod find;
 pub mod layout;
 mod locate;
+mod semaphore;
 mod statics;
 pub mod version;
 

@@ -2,14 +2,14 @@
 
 use super::layout::GIL_VARIABLES;
 use super::locate::{MAX_INTERVAL_US, Problem};
-use crate::model::Gil;
+use crate::model::{CondvarLock, Gil, GilLock};
 use crate::target::{Memory, Module, ModuleError};
 
 /// Where its variables are.
 #[derive(Debug)]
 pub(super) struct Statics {
     interval: u64,
-    gil: Gil,
+    lock: CondvarLock,
 }
 
 impl Statics {
@@ -28,8 +28,7 @@ impl Statics {
             switch_cond,
             switch_mutex,
         ] = addresses;
-        let gil = Gil {
-            address: locked,
+        let lock = CondvarLock {
             last_holder,
             locked,
             switch_number,
@@ -37,27 +36,24 @@ impl Statics {
             mutex,
             switch_cond,
             switch_mutex,
-            interpreters: vec![0],
-            owner: None,
-            enabled: true,
         };
-        Ok(Some(Statics { interval, gil }))
+        Ok(Some(Statics { interval, lock }))
     }
 
     /// Where the GIL is said to be: its `gil_locked`.
     pub(super) fn address(&self) -> u64 {
-        self.gil.address
+        self.lock.locked
     }
 
     /// The last of the variables, by address.
     pub(super) fn last_address(&self) -> u64 {
-        let gil = &self.gil;
+        let lock = &self.lock;
         let variables = [
             self.interval,
-            gil.locked,
-            gil.last_holder,
-            gil.switch_number,
-            gil.cond,
+            lock.locked,
+            lock.last_holder,
+            lock.switch_number,
+            lock.cond,
         ];
         variables.into_iter().fold(0, u64::max)
     }
@@ -69,8 +65,14 @@ impl Statics {
         if interval >= MAX_INTERVAL_US {
             return Err(Problem::Failed(format!("the interval is {interval} µs")));
         }
-        match memory.read_i32(self.gil.locked)? {
-            -1..=1 => Ok(self.gil.clone()),
+        match memory.read_i32(self.lock.locked)? {
+            -1..=1 => Ok(Gil {
+                address: self.address(),
+                lock: GilLock::Condvar(self.lock.clone()),
+                interpreters: vec![0],
+                owner: None,
+                enabled: true,
+            }),
             other => Err(Problem::Failed(format!("gil_locked is {other}"))),
         }
     }

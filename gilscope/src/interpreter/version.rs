@@ -127,14 +127,18 @@ pub(super) fn of_module(module: &Module, memory: Memory) -> Result<Option<Versio
         let hex = u32::from_le_bytes(memory.read_array(symbol.address)?);
         return Ok(Version::from_hex(hex));
     }
+    Ok(Some(with_micro(of_names(module), module)))
+}
+
+/// Major and minor version by the names that a file exports. Costs little.
+pub(super) fn of_names(module: &Module) -> Version {
     let known = NEW_IN
         .iter()
         .find(|(name, ..)| module.elf.symbol(name).is_some());
     // Nothing of the kind: 3.2, whose names end in UCS2 or UCS4, is the last with the same lock.
-    let known = known.map_or(Version::of(3, 2), |&(_, major, minor)| {
+    known.map_or(Version::of(3, 2), |&(_, major, minor)| {
         Version::of(major, minor)
-    });
-    Ok(Some(with_micro(known, module)))
+    })
 }
 
 /// How much is read of a file at once, and in all, to find `PY_VERSION`.

@@ -8,8 +8,10 @@ use serde::Serialize;
 pub enum FoundBy {
     /// `_PyRuntime` from the dynamic symbol table, with a built-in table of offsets (3.7 – 3.12).
     RuntimeSymbol,
-    /// The GIL's own variables, from the symbol table of a file that is not stripped (3.2 – 3.6).
+    /// The GIL's own variables, from the symbol table of a file that is not stripped (2.7, 3.2 – 3.6).
     StaticSymbols,
+    /// The GIL's own variables, from the instructions of exported functions that use them, in a stripped file (2.7).
+    MachineCode,
     /// `_PyRuntime` from the dynamic symbol table and the `_Py_DebugOffsets` at its start (3.13+).
     DebugOffsets,
 }
@@ -27,8 +29,33 @@ pub enum WaitSource {
 /// One GIL of a process, as addresses in the target's memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gil {
-    /// Address of `struct _gil_runtime_state`; of `gil_locked` before 3.7.
+    /// Address of `struct _gil_runtime_state`; of `gil_locked` in 3.2 – 3.6; of the semaphore in 2.7.
     pub address: u64,
+    /// What it is made of.
+    pub lock: GilLock,
+    /// Ids of the interpreters that share this GIL (0 is the main one).
+    pub interpreters: Vec<i64>,
+    /// The sub-interpreter that owns it and with which it goes; `None` where it lasts as long as the program.
+    pub owner: Option<GilOwner>,
+    /// False in a free-threaded build whose GIL is switched off.
+    pub enabled: bool,
+}
+
+/// What a GIL is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GilLock {
+    /// A boolean that a mutex guards and a condition variable announces (3.2+).
+    Condvar(CondvarLock),
+    /// A POSIX semaphore (2.7): the lock that [`Gil::address`] is the address of.
+    Semaphore {
+        /// Address of `_PyThreadState_Current` (pointer to the thread state of the holder; null while nobody has it).
+        current_thread: u64,
+    },
+}
+
+/// The parts of a GIL of 3.2 and later, as addresses in the target's memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CondvarLock {
     /// Address of `last_holder` (pointer to the thread state that holds, or held last).
     pub last_holder: u64,
     /// Address of `locked` (int; −1 before the GIL is made).
@@ -43,12 +70,6 @@ pub struct Gil {
     pub switch_cond: u64,
     /// Address of its mutex.
     pub switch_mutex: u64,
-    /// Ids of the interpreters that share this GIL (0 is the main one).
-    pub interpreters: Vec<i64>,
-    /// The sub-interpreter that owns it and with which it goes; `None` where it lasts as long as the program.
-    pub owner: Option<GilOwner>,
-    /// False in a free-threaded build whose GIL is switched off.
-    pub enabled: bool,
 }
 
 /// A sub-interpreter that owns a GIL.

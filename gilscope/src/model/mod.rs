@@ -11,7 +11,7 @@ mod report;
 pub use event::{
     Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadFacts, ThreadStart, ThreadTotals,
 };
-pub use gil::{FoundBy, Gil, GilOwner, WaitSource};
+pub use gil::{CondvarLock, FoundBy, Gil, GilLock, GilOwner, WaitSource};
 pub use progress::Progress;
 pub use report::{
     CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary, Host, Loss, OtherThreads, ProcessEnd,

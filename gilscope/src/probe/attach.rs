@@ -6,7 +6,7 @@ use super::{
     plan::Hooks,
     tracefs::Tracefs,
 };
-use crate::model::{Gil, WaitSource};
+use crate::model::{CondvarLock, Gil, GilLock, WaitSource};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
@@ -204,7 +204,7 @@ impl Probe {
                 fields: fields_of(gil),
                 interpreter_id_address: gil.owner.map_or(0, |owner| owner.id_address),
                 interpreter_id: gil.owner.map_or(0, |owner| owner.id),
-                owner_address: gil.mutex.wrapping_add(MUTEX_OWNER),
+                owner_address: mutex_owner_of(gil),
                 gil_id,
                 word,
             };
@@ -343,20 +343,46 @@ impl Probe {
 
 /// What the programs read of a GIL.
 pub fn fields_of(gil: &Gil) -> GilAddresses {
-    GilAddresses {
-        last_holder: gil.last_holder,
-        locked: gil.locked,
-        switch_number: gil.switch_number,
+    match &gil.lock {
+        GilLock::Condvar(lock) => GilAddresses {
+            last_holder: lock.last_holder,
+            locked: lock.locked,
+            switch_number: lock.switch_number,
+        },
+        GilLock::Semaphore { current_thread } => GilAddresses {
+            last_holder: *current_thread,
+            locked: gil.address,
+            switch_number: 0,
+        },
+    }
+}
+
+/// Where the owner of the GIL's mutex is; 0 where it has none.
+fn mutex_owner_of(gil: &Gil) -> u64 {
+    match &gil.lock {
+        GilLock::Condvar(lock) => lock.mutex.wrapping_add(MUTEX_OWNER),
+        GilLock::Semaphore { .. } => 0,
     }
 }
 
 /// The addresses by which the programs know a GIL, and what each is.
 fn words_of(gil: &Gil, source: WaitSource) -> Vec<(u64, u32)> {
+    match &gil.lock {
+        GilLock::Condvar(lock) => words_of_condvars(lock, source),
+        // Its value, in every glibc and in musl (`sem_t`'s first int).
+        GilLock::Semaphore { .. } => vec![(gil.address, word::SEMAPHORE)],
+    }
+}
+
+fn words_of_condvars(lock: &CondvarLock, source: WaitSource) -> Vec<(u64, u32)> {
     let mutexes = [
-        (gil.mutex, word::MUTEX),
-        (gil.switch_mutex, word::SWITCH_MUTEX),
+        (lock.mutex, word::MUTEX),
+        (lock.switch_mutex, word::SWITCH_MUTEX),
     ];
-    let condvars = [(gil.cond, word::COND), (gil.switch_cond, word::SWITCH_COND)];
+    let condvars = [
+        (lock.cond, word::COND),
+        (lock.switch_cond, word::SWITCH_COND),
+    ];
     match source {
         WaitSource::Futex => condvars
             .into_iter()

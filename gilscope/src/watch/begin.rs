@@ -1,14 +1,14 @@
 //! The threads that are there when tracing begins: what each is doing at that moment.
 
 use crate::{
-    model::Gil,
+    model::{Gil, GilLock},
     probe::fields_of,
     target::{Thread as TargetThread, process::Stat},
 };
 use gilscope_common::{
     maps::Thread,
     sched::{Sched, state},
-    wait::Wait,
+    wait::{Wait, word},
 };
 
 /// `__NR_futex` on x86-64.
@@ -18,7 +18,7 @@ const FUTEX: u64 = 202;
 const SIGNAL_WORDS: std::ops::Range<u64> = 32..48;
 
 /// What the kernel should know of a thread that is there already. One that sleeps on a GIL's
-/// condition variable is in a wait whose beginning nobody saw.
+/// condition variable or semaphore is in a wait whose beginning nobody saw.
 pub fn thread<'a>(
     pid: u32,
     thread: &TargetThread,
@@ -27,7 +27,7 @@ pub fn thread<'a>(
     now_ns: u64,
 ) -> Thread {
     let wait = asleep_on(thread, gils)
-        .map(|(id, gil)| Wait::cut_at_start(id, fields_of(gil), now_ns))
+        .map(|(id, gil)| Wait::cut_at_start(id, word_of(gil), fields_of(gil), now_ns))
         .unwrap_or_default();
     let state = match stat.state {
         'R' => state::UNKNOWN,
@@ -52,10 +52,21 @@ fn asleep_on<'a>(
     if call.number != FUTEX {
         return None;
     }
-    let holds = |gil: &Gil| {
-        let offset = call.arguments[0].checked_sub(gil.cond);
-        offset.is_some_and(|offset| SIGNAL_WORDS.contains(&offset))
+    let is_of = |gil: &Gil| match &gil.lock {
+        GilLock::Condvar(lock) => {
+            let offset = call.arguments[0].checked_sub(lock.cond);
+            offset.is_some_and(|offset| SIGNAL_WORDS.contains(&offset))
+        }
+        GilLock::Semaphore { .. } => call.arguments[0] == gil.address,
     };
-    let (id, gil) = gils.enumerate().find(|(_, gil)| holds(gil))?;
+    let (id, gil) = gils.enumerate().find(|(_, gil)| is_of(gil))?;
     Some((u32::try_from(id).ok()?, gil))
+}
+
+/// What the word is that a waiter for it sleeps on.
+fn word_of(gil: &Gil) -> u32 {
+    match gil.lock {
+        GilLock::Condvar(_) => word::COND,
+        GilLock::Semaphore { .. } => word::SEMAPHORE,
+    }
 }

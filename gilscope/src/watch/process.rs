@@ -8,7 +8,7 @@ use crate::{
     collect::{EndedThread, gil_totals, thread_totals},
     interpreter::Interpreter,
     model::{
-        Event, ExitStatus, FoundBy, Gil, GilInfo, Interval, IntervalKind, ProcessEnd,
+        Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, Interval, IntervalKind, ProcessEnd,
         ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
     },
     probe::{Hooks, Probe, hooks},
@@ -138,7 +138,11 @@ impl Watched {
             found_by: interpreter.found_by,
         };
         let gils = interpreter.gils(self.process.memory())?;
-        if self.source == WaitSource::Uprobe && self.hooks.is_none() {
+        let has_condvars = |gil: &Gil| matches!(gil.lock, GilLock::Condvar(_));
+        if self.source == WaitSource::Uprobe
+            && self.hooks.is_none()
+            && gils.iter().any(has_condvars)
+        {
             let modules = target::module::modules(&self.process)?.filter_map(Result::ok);
             let hooks = hooks(modules)?;
             probe.attach_condvars(self.process.pid, &hooks)?;
@@ -157,7 +161,7 @@ impl Watched {
             }
             let info = GilInfo {
                 measured_from_ns: now_ns().saturating_sub(self.origin_ns),
-                ..gil_info(id, &gil, &python, self.source)
+                ..gil_info(id, &gil, &python, source_of(&gil, self.source))
             };
             self.gils.push(WatchedGil {
                 gil,
@@ -246,12 +250,18 @@ impl Watched {
     }
 
     /// A thread has begun.
-    pub fn thread_started(&mut self, tid: u32, at_ns: u64) {
+    pub fn thread_started(&mut self, probe: &mut Probe, tid: u32, at_ns: u64) {
         let pid = self.process.pid;
         // When a thread replaces the program, all end before the one with the first one's id begins.
         self.ended = None;
         self.analysis
             .apply(Event::ThreadStart(ThreadStart { pid, tid, at_ns }));
+        // An old CPython makes its GIL with its second thread, and after a fork anew.
+        if self.live_threads() == 2
+            && let Err(error) = self.find_gils(probe)
+        {
+            log::debug!("process {pid}: {error}");
+        }
     }
 
     /// A thread has ended: its figures are final.
@@ -454,6 +464,14 @@ struct Python {
     version: String,
     free_threaded: bool,
     found_by: FoundBy,
+}
+
+/// What its waits are measured by: a semaphore is its own futex word, on every C library.
+fn source_of(gil: &Gil, wanted: WaitSource) -> WaitSource {
+    match gil.lock {
+        GilLock::Condvar(_) => wanted,
+        GilLock::Semaphore { .. } => WaitSource::Futex,
+    }
 }
 
 fn gil_info(id: u32, gil: &Gil, python: &Python, source: WaitSource) -> GilInfo {

@@ -66,7 +66,7 @@ impl Session {
     ) -> Result<(), WatchError> {
         check_supported(&interpreter)?;
         let gils = interpreter.gils(process.memory())?;
-        if !gils.iter().any(|gil| gil.enabled) {
+        if !gils.is_empty() && !gils.iter().any(|gil| gil.enabled) {
             return Err(WatchError::NoGil(interpreter.version.to_string()));
         }
         self.asked_for.insert(process.pid);
@@ -153,7 +153,7 @@ impl Session {
             }
             Record::ThreadStart(pid, tid, at_ns) => {
                 if let Some(process) = self.processes.get_mut(&pid) {
-                    process.thread_started(tid, at_ns);
+                    process.thread_started(&mut self.probe, tid, at_ns);
                 }
             }
             Record::ThreadEnd(ended) => self.thread_ended(&ended),

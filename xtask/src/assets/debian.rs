@@ -16,7 +16,8 @@ use super::{
 use crate::apt;
 
 /// The assets' names.
-pub const NAMES: [&str; 5] = [
+pub const NAMES: [&str; 6] = [
+    "debian-2.7",
     "debian-3.9",
     "debian-3.11",
     "debian-3.13",
@@ -27,7 +28,7 @@ pub const NAMES: [&str; 5] = [
 /// The suite that has this interpreter.
 fn suite(name: &str) -> Option<&'static str> {
     Some(match name {
-        "debian-3.9" => "bullseye",
+        "debian-2.7" | "debian-3.9" => "bullseye",
         "debian-3.11" => "bookworm",
         "debian-3.13" => "trixie",
         "debian-3.14" => "forky",

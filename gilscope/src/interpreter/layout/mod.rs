@@ -12,7 +12,9 @@ mod statics;
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
 pub use gil::GilFields;
 pub use runtime::of_version;
-pub use statics::GIL_VARIABLES;
+pub use statics::{
+    CURRENT_THREAD, GIL_VARIABLES, SEMAPHORE_POINTER, SEMAPHORE_USERS, is_semaphore,
+};
 
 /// Where the GIL of an interpreter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

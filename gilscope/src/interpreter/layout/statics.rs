@@ -1,4 +1,6 @@
-//! 3.2 – 3.6: the GIL is a set of variables of its own.
+//! 2.7 – 3.6: the GIL is in variables of its own.
+
+use crate::interpreter::Version;
 
 /// `Python/ceval_gil.h`, the same from 3.2 to 3.6: all are `static`, so only an unstripped file names them. Checked live
 /// on 3.6.15.
@@ -12,3 +14,19 @@ pub const GIL_VARIABLES: [&str; 8] = [
     "switch_cond",
     "switch_mutex",
 ];
+
+/// `Python/pystate.c`, 2.7 – 3.6: the thread state of the GIL's holder. Exported.
+pub const CURRENT_THREAD: &str = "_PyThreadState_Current";
+
+/// `Python/ceval.c`, 2.7: `static PyThread_type_lock interpreter_lock`, a pointer to a `sem_t`
+/// (`Python/thread_pthread.h`). Checked live on 2.7.18.
+pub const SEMAPHORE_POINTER: &str = "interpreter_lock";
+
+/// Exported functions that do nothing but hand it to another, so the first thing that they load is it
+/// (`Python/ceval.c`, 2.7). Checked on 2.7.18 as built by pyenv and by Debian (link-time optimised).
+pub const SEMAPHORE_USERS: [&str; 2] = ["PyEval_AcquireLock", "PyEval_ReleaseLock"];
+
+/// Whether the GIL of this version, which has no `_PyRuntime`, is a semaphore. 3.2 replaced it.
+pub fn is_semaphore(version: Version) -> bool {
+    version < Version::of(3, 2)
+}

@@ -90,6 +90,7 @@ fn write_gil(out: &mut dyn Write, gil: &GilInfo, style: Style) -> io::Result<()>
     let found = match gil.found_by {
         FoundBy::RuntimeSymbol => "_PyRuntime",
         FoundBy::StaticSymbols => "its symbols",
+        FoundBy::MachineCode => "its code",
         FoundBy::DebugOffsets => "_Py_DebugOffsets",
     };
     let measured = match gil.source {

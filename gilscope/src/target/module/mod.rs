@@ -1,5 +1,6 @@
 //! A file that is mapped in a target, opened: the very inode, whatever its path means by now.
 
+mod code;
 mod error;
 mod open;
 
