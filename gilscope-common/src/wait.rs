@@ -61,8 +61,16 @@ pub mod phase {
 /// with the oracle's probes in its way.
 pub const RETRY_CPU_NS: u64 = 1_000_000;
 
-/// The same for a semaphore, of which nothing tells who had it meanwhile.
-pub const SEMAPHORE_RETRY_CPU_NS: u64 = 20_000;
+/// The same for a semaphore, of which nothing tells who had it meanwhile: more processor time than this after a wake-up
+/// means that the thread had it, and has given it back when nobody waited, which makes no futex call. Measured on 2.7.18
+/// (x86-64, 3 workloads, 40,000 retries and 20,000 times that it had it): a retry takes 0.6 – 1.6 µs (p99: 1.8), the rest at least 1.6.
+pub const SEMAPHORE_RETRY_CPU_NS: u64 = 1_600;
+
+/// The same after a sleep that was refused (`EAGAIN`), which takes less: 0.4 – 1.0 µs (p99.9: 1.2), the rest at least 1.2.
+pub const SEMAPHORE_REFUSED_CPU_NS: u64 = 1_000;
+
+/// What it costs a thread in processor time to be taken off the processor and put back.
+pub const PREEMPTION_CPU_NS: u64 = 10_000;
 
 /// `-EAGAIN`: the word had changed already, so the thread did not sleep.
 pub const EAGAIN: i64 = -11;
@@ -80,7 +88,8 @@ pub struct GilView {
     pub locked: i32,
     /// Explicit, as in the target.
     pub padding: u32,
-    /// Changes of holder.
+    /// Changes of holder. A semaphore does not count them: there how often the thread was taken off the
+    /// processor, which costs processor time.
     pub switch_number: u64,
 }
 
@@ -139,7 +148,7 @@ pub struct Wait {
     pub sleep_ns: u64,
     /// The thread's processor time at the last sleep's exit.
     pub cpu_ns: u64,
-    /// The GIL's changes of holder at the last sleep's exit.
+    /// The GIL's changes of holder at the last sleep's exit, as [`GilView::switch_number`].
     pub switch_number: u64,
     /// Where the fields of the GIL of the present sleep are.
     pub fields: GilAddresses,
@@ -314,10 +323,17 @@ impl Wait {
     #[inline(always)]
     fn ran_python(&self, sleep: &Sleep, changes: u64) -> bool {
         let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
-        if sleep.word == word::SEMAPHORE {
-            return ran_ns > SEMAPHORE_RETRY_CPU_NS;
-        }
         let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
+        if sleep.word == word::SEMAPHORE {
+            // A handful of them is as good as proof, and keeps the product small.
+            let preempted_ns = switches.min(100) * PREEMPTION_CPU_NS;
+            let retry_ns = if self.woken != 0 {
+                SEMAPHORE_RETRY_CPU_NS
+            } else {
+                SEMAPHORE_REFUSED_CPU_NS
+            };
+            return ran_ns > retry_ns + preempted_ns;
+        }
         ran_ns > RETRY_CPU_NS && switches >= changes
     }
 

@@ -40,7 +40,7 @@ pub fn sleeps(
         locks: locks == Some(true),
         now_ns,
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
-        view: view(info)?,
+        view: view(thread, info)?,
     };
     emit::prepare_totals(thread, info.gil_id);
     thread.wait.fields = info.fields;
@@ -56,7 +56,7 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
     let switch_number = match thread.wait.word {
-        kind_of_word::SEMAPHORE => 0,
+        kind_of_word::SEMAPHORE => thread.sched.involuntary_switches,
         _ => read(thread.wait.fields.switch_number).unwrap_or(0),
     };
     thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
@@ -84,7 +84,7 @@ pub fn has_nothing_to_tell(thread: &Thread) -> bool {
 /// It wakes others on one of a GIL's words.
 #[inline(always)]
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
-    let view = view(info)?;
+    let view = view(thread, info)?;
     if thread.wait.wakes_others(info.word, owns_mutex, &view) {
         emit::finished(thread, false);
     }
@@ -98,10 +98,14 @@ pub fn owner(info: &WordInfo) -> Option<u32> {
 }
 
 #[inline(always)]
-fn view(info: &WordInfo) -> Option<GilView> {
-    // Nothing beside a semaphore tells more.
+fn view(thread: &Thread, info: &WordInfo) -> Option<GilView> {
+    // A semaphore has no other fields.
     if info.word == kind_of_word::SEMAPHORE {
-        return Some(GilView::default());
+        let switch_number = thread.sched.involuntary_switches;
+        return Some(GilView {
+            switch_number,
+            ..GilView::default()
+        });
     }
     let fields = &info.fields;
     if fields.are_one_view() {

@@ -1,4 +1,4 @@
-"""What the workloads share: options, threads that start together, the result line. CPython 3.6 to 3.15, nothing else."""
+"""What the workloads share: options, threads that start together, the result line. CPython 2.7 and 3.6 to 3.15, nothing else."""
 
 import argparse
 import json
@@ -8,6 +8,8 @@ import threading
 import time
 
 stopping = False
+
+clock = getattr(time, "monotonic", time.time)
 
 
 def options(description, **numbers):
@@ -38,31 +40,52 @@ def run(bodies, options, spread=False):
     """
     global stopping
     results = [None] * len(bodies)
-    together = threading.Barrier(len(bodies) + 1)
-
-    cpus = sorted(os.sched_getaffinity(0))
+    arrived, begin = threading.Semaphore(0), threading.Event()
 
     def thread(index, body):
         if spread:
-            os.sched_setaffinity(0, {cpus[index % len(cpus)]})
-        together.wait()
+            bind_to_cpu(index)
+        arrived.release()
+        begin.wait()
         results[index] = body()
 
-    # Daemons, so that they end with the main thread when whoever reads its output has gone.
-    threads = [threading.Thread(target=thread, args=item, daemon=True) for item in enumerate(bodies)]
+    threads = [threading.Thread(target=thread, args=item) for item in enumerate(bodies)]
     for each in threads:
+        # So that they end with the main thread when whoever reads its output has gone.
+        each.daemon = True
         each.start()
+    for _ in threads:
+        arrived.acquire()
     if options.hold:
         say("idle")
         sys.stdin.readline()
-    together.wait()
+    begin.set()
     say("ready")
-    began = time.monotonic()
+    began = clock()
     time.sleep(options.seconds)
     stopping = True
     for each in threads:
         each.join()
-    return results, time.monotonic() - began
+    return results, clock() - began
+
+
+def bind_to_cpu(index):
+    """Binds this thread to one of the CPUs that the process may use, in turn."""
+    if hasattr(os, "sched_setaffinity"):
+        cpus = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpus[index % len(cpus)]})
+        return
+    # 2.7 has no such function, but every build has ctypes.
+    import ctypes
+
+    libc, mask = ctypes.CDLL(None), (ctypes.c_ulong * 16)()
+    libc.sched_getaffinity(0, ctypes.sizeof(mask), mask)
+    bits = 8 * ctypes.sizeof(ctypes.c_ulong)
+    cpus = [cpu for cpu in range(len(mask) * bits) if mask[cpu // bits] >> (cpu % bits) & 1]
+    cpu = cpus[index % len(cpus)]
+    mask = (ctypes.c_ulong * 16)()
+    mask[cpu // bits] = 1 << (cpu % bits)
+    libc.sched_setaffinity(0, ctypes.sizeof(mask), mask)
 
 
 def report(options, ops, seconds, **more):

@@ -42,8 +42,8 @@ impl Python {
     }
 }
 
-/// The CPythons that gilscope and the oracle both know: pyenv's 3.6 and later, and Debian's 3.11 and later, which are
-/// stripped.
+/// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, and Debian's 2.7, 3.11 and later, which
+/// are stripped.
 pub fn list() -> Result<Vec<Python>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -66,9 +66,12 @@ pub fn list() -> Result<Vec<Python>> {
 
 fn is_judged(name: &str) -> bool {
     let minor = |version: &str| version.strip_prefix("3.")?.split('.').next()?.parse().ok();
+    let from = |version: &str, oldest: u32| {
+        version.starts_with("2.7") || minor(version).is_some_and(|minor: u32| minor >= oldest)
+    };
     match name.split_once('-') {
-        Some(("pyenv", version)) => minor(version).is_some_and(|minor: u32| minor >= 6),
-        Some(("debian", version)) => minor(version).is_some_and(|minor: u32| minor >= 11),
+        Some(("pyenv", version)) => from(version, 6),
+        Some(("debian", version)) => from(version, 11),
         // pyenv itself is absent.
         _ => name == "pyenv",
     }
@@ -87,15 +90,17 @@ mod tests {
     #[test]
     fn only_what_both_know_is_judged() {
         for name in [
+            "pyenv-2.7.18",
             "pyenv-3.6.15",
             "pyenv-3.7.16",
             "pyenv-3.13.0",
+            "debian-2.7",
             "debian-3.11",
             "pyenv",
         ] {
             assert!(is_judged(name), "{name}");
         }
-        for name in ["pyenv-2.7.18", "debian-3.9", "stripped-3.12.1"] {
+        for name in ["pyenv-3.5.9", "debian-3.9", "stripped-3.12.1"] {
             assert!(!is_judged(name), "{name}");
         }
     }

@@ -40,6 +40,10 @@ fn futex_enter(ctx: TracePointContext) -> u32 {
     thread.futex_addr = addr;
     // SAFETY: the helper has no preconditions.
     thread.futex_enter_ns = unsafe { bpf_ktime_get_ns() };
+    // The first word of a condvar is not waited on: it is a semaphore, and not free.
+    if thread.call.cond == addr {
+        thread.call.cond_waits += 1;
+    }
     if thread.call.futex.first_enter_ns == 0 {
         thread.call.futex.first_enter_ns = thread.futex_enter_ns;
     }

@@ -22,6 +22,9 @@ const TASK_REPORT: u64 = 0xff;
 
 #[map]
 static CALLS: HashMap<u32, Thread> = HashMap::with_max_entries(65_536, 0);
+/// By process: the semaphore that its GIL is (CPython 2.7).
+#[map]
+static SEMAPHORES: HashMap<u32, u64> = HashMap::with_max_entries(64, 0);
 #[map]
 static RECORDS: RingBuf = RingBuf::with_byte_size(64 << 20, 0);
 #[map]
@@ -110,6 +113,20 @@ fn take_enter(ctx: ProbeContext) -> u32 {
 #[uretprobe]
 fn take_return(ctx: RetProbeContext) -> u32 {
     leave(TAKE, &ctx);
+    0
+}
+
+/// A function that takes the semaphore in its first argument: of the GIL's, a `take_gil`. Its return is [`take_return`].
+#[uprobe]
+fn semaphore_enter(ctx: ProbeContext) -> u32 {
+    // SAFETY: copied out at once; user space wrote it before this was attached.
+    let gil = unsafe { SEMAPHORES.get(ctx.tgid()) }.copied();
+    if gil.is_some() && gil == ctx.arg(0) {
+        enter(TAKE, &ctx);
+        if let (Some(thread), Some(gil)) = (inside(ctx.pid()), gil) {
+            thread.call.cond = gil;
+        }
+    }
     0
 }
 

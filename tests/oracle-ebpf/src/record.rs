@@ -41,7 +41,7 @@ pub struct Call {
     pub tid: u32,
     /// [`TAKE`] or [`DROP`].
     pub kind: u32,
-    /// Entries of `pthread_cond_*wait` inside.
+    /// Entries of `pthread_cond_*wait` inside; of a semaphore, futex waits on it.
     pub cond_waits: u32,
     /// Times it left the CPU asleep.
     pub voluntary: u32,
@@ -57,7 +57,7 @@ pub struct Call {
     pub first_off_ns: u64,
     /// Last time back on it after having slept, or 0.
     pub last_on_ns: u64,
-    /// The condvar of the last `pthread_cond_*wait`, or 0.
+    /// The condvar of the last `pthread_cond_*wait`, or 0; the semaphore that the GIL is.
     pub cond: u64,
     /// Its mutex, or 0.
     pub mutex: u64,

@@ -1,6 +1,6 @@
 //! Where, as file offsets, the functions lie that the oracle probes.
 
-use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fs, os::unix::fs::FileExt as _, path::Path, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use object::{
@@ -18,8 +18,10 @@ pub struct Place {
     pub module: String,
     /// The symbol.
     pub symbol: String,
-    /// Its offset in the file.
+    /// Its offset in the file; of a variable that is not in it, where it would be.
     pub offset: u64,
+    /// Its address in the process.
+    pub address: u64,
 }
 
 /// A file mapped executable into a process.
@@ -27,6 +29,8 @@ struct Module {
     name: String,
     file: PathBuf,
     bytes: Vec<u8>,
+    /// Of its code: the address and the offset in the file.
+    mapped: (u64, u64),
 }
 
 /// The modules of one process.
@@ -52,24 +56,43 @@ impl Modules {
                     .split('-')
                     .map(|end| end.trim_start_matches('0'))
                     .collect();
-                files
-                    .entry(name.to_owned())
-                    .or_insert(format!("/proc/{pid}/map_files/{}", trimmed.join("-")));
+                let (Some(start), Some(offset)) = (trimmed.first(), line.split(' ').nth(2)) else {
+                    continue;
+                };
+                let mapped = (
+                    u64::from_str_radix(start, 16)?,
+                    u64::from_str_radix(offset, 16)?,
+                );
+                files.entry(name.to_owned()).or_insert((
+                    format!("/proc/{pid}/map_files/{}", trimmed.join("-")),
+                    mapped,
+                ));
             }
         }
         let mut modules = Vec::new();
-        for (name, file) in files {
+        for (name, (file, mapped)) in files {
             let bytes = fs::read(&file).with_context(|| format!("cannot read {name} by {file}"))?;
             modules.push(Module {
                 name,
                 file: file.into(),
                 bytes,
+                mapped,
             });
         }
         Ok(Self(modules))
     }
 
-    /// Every copy of function `name` (`name`, `name.constprop.0`, `name.lto_priv.0`, …) in CPython's `.symtab`, or in
+    /// The semaphore that the GIL of process `pid` is, in a CPython 2.7.
+    pub fn semaphore(&self, pid: u32, debug_file: Option<&Path>) -> anyhow::Result<Option<u64>> {
+        let Some(pointer) = self.copies("interpreter_lock", debug_file)?.pop() else {
+            return Ok(None);
+        };
+        let mut word = [0; 8];
+        fs::File::open(format!("/proc/{pid}/mem"))?.read_exact_at(&mut word, pointer.address)?;
+        Ok(Some(u64::from_le_bytes(word)))
+    }
+
+    /// Every copy of function or variable `name` (`name`, `name.constprop.0`, `name.lto_priv.0`, …) in CPython's `.symtab`, or in
     /// that of `debug_file`, applied to the module of the same build ID.
     pub fn copies(&self, name: &str, debug_file: Option<&Path>) -> anyhow::Result<Vec<Place>> {
         let mut places = Vec::new();
@@ -136,10 +159,12 @@ impl Module {
 
     fn place(&self, elf: &Elf<'_>, symbol: &str, address: u64) -> anyhow::Result<Place> {
         let offset = elf.segments().find_map(|segment| {
-            let (start, length) = segment.file_range();
+            let (start, _) = segment.file_range();
             let inside = address.checked_sub(segment.address())?;
-            (inside < length).then(|| start.checked_add(inside))?
+            (inside < segment.size()).then(|| start.checked_add(inside))?
         });
+        let bias = self.load_bias(elf);
+        let bias = bias.with_context(|| format!("{}: where is it loaded?", self.name))?;
         let offset =
             offset.with_context(|| format!("{}: {symbol} lies in no segment", self.name))?;
         Ok(Place {
@@ -147,6 +172,18 @@ impl Module {
             module: self.name.clone(),
             symbol: symbol.to_owned(),
             offset,
+            address: bias.wrapping_add(address),
+        })
+    }
+
+    /// What to add to a linked address to get one in the process.
+    fn load_bias(&self, elf: &Elf<'_>) -> Option<u64> {
+        let (start, offset) = self.mapped;
+        elf.segments().find_map(|segment| {
+            let (first, length) = segment.file_range();
+            let pages = first & !0xfff..first.checked_add(length)?;
+            let linked = segment.address().wrapping_add(offset).wrapping_sub(first);
+            pages.contains(&offset).then(|| start.wrapping_sub(linked))
         })
     }
 }

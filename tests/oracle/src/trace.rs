@@ -113,6 +113,9 @@ impl Trace {
         yields: bool,
     ) -> anyhow::Result<()> {
         let modules = Modules::of(pid)?;
+        if let Some(gil) = modules.semaphore(pid, debug_file)? {
+            return self.attach_semaphore(pid, gil, &modules, debug_file.is_some());
+        }
         let mut waits = modules.exported("pthread_cond_timedwait")?;
         waits.extend(modules.exported("pthread_cond_clockwait")?);
         if yields {
@@ -141,6 +144,34 @@ impl Trace {
             self.places.extend(copies);
         }
         self.places.extend(waits);
+        Ok(())
+    }
+
+    /// 2.7: `take_gil` is `PyThread_acquire_lock` on the GIL's semaphore. Where the whole program is optimised at link time
+    /// it is copied into its callers (measured on Debian's: no hit in 1.3 million acquisitions), so there `sem_wait`,
+    /// which is all that it calls.
+    fn attach_semaphore(
+        &mut self,
+        pid: u32,
+        gil: u64,
+        modules: &Modules,
+        is_inlined: bool,
+    ) -> anyhow::Result<()> {
+        let mut semaphores: HashMap<_, u32, u64> = HashMap::try_from(
+            self.ebpf
+                .map_mut("SEMAPHORES")
+                .context("no map SEMAPHORES")?,
+        )?;
+        semaphores.insert(pid, gil, 0)?;
+        let places = if is_inlined {
+            modules.exported("sem_wait")?
+        } else {
+            modules.exported("PyThread_acquire_lock")?
+        };
+        ensure!(!places.is_empty(), "no module exports what takes the GIL");
+        self.uprobes("take_return", &places, pid)?;
+        self.uprobes("semaphore_enter", &places, pid)?;
+        self.places.extend(places);
         Ok(())
     }
 
