@@ -7,9 +7,9 @@ use std::{
     sync::OnceLock,
 };
 
-/// CPythons that gilscope reads: 3.6 to 3.15.
+/// CPython 3s that gilscope reads; and 2.7.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 6..=15;
-/// The first whose GIL is found without the symbols that `strip` removes.
+/// The first 3 whose GIL is found without the symbols that `strip` removes.
 const STRIPPED_FROM: u32 = 7;
 const WORKLOAD: &str = include_str!("../workloads/workload.py");
 
@@ -20,6 +20,8 @@ pub struct Python {
     pub name: String,
     /// Its version, as `X.Y.Z`.
     pub version: String,
+    /// Without the symbols of what is not exported.
+    pub is_stripped: bool,
     program: PathBuf,
     /// Where it has to be run by chroot(8).
     root: Option<PathBuf>,
@@ -34,6 +36,8 @@ impl Python {
         Some(Self {
             name: name.map_or_else(|| format!("python3 {version}"), str::to_owned),
             version: version.to_owned(),
+            // Of the machine's own nothing is known; it is none of those that it matters for.
+            is_stripped: false,
             program: executable.into(),
             root: None,
         })
@@ -48,11 +52,14 @@ impl Python {
 
     fn is_supported(&self) -> bool {
         let mut numbers = self.version.split('.').map(str::parse::<u32>);
-        let major = numbers.next() == Some(Ok(3));
-        let stripped = self.name.starts_with("stripped-");
-        let is_known =
-            |minor: &u32| SUPPORTED.contains(minor) && (!stripped || *minor >= STRIPPED_FROM);
-        major && matches!(numbers.next(), Some(Ok(minor)) if is_known(&minor))
+        let is_known = |minor: u32| {
+            SUPPORTED.contains(&minor) && (!self.is_stripped || minor >= STRIPPED_FROM)
+        };
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(2)), Some(Ok(minor))) => minor == 7,
+            (Some(Ok(3)), Some(Ok(minor))) => is_known(minor),
+            _ => false,
+        }
     }
 
     /// The path that it is run by.
@@ -170,6 +177,7 @@ fn asset(line: &str) -> Option<Python> {
     (!name.starts_with("pyenv-")).then(|| Python {
         name,
         version: text("version").unwrap(),
+        is_stripped: line["stripped"] == true,
         program: text("python").unwrap().into(),
         root: text("root").map(PathBuf::from),
     })

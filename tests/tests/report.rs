@@ -5,49 +5,19 @@
 use std::path::Path;
 
 use gilscope_tests::{
-    Histogram, Process, Python, Report, Running, Thread, Tracer, interpreters, kernel, need_root,
-    python, python_with_hdrhistogram,
+    Held, Histogram, Process, Python, Running, Thread, interpreters, need_root, python,
+    python_with_hdrhistogram,
 };
 
-const HELD: &str = include_str!("../workloads/held.py");
 const READ_HDR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/read_hdr.py");
-
-/// A target whose whole work is traced, with what the kernel counted of its threads meanwhile.
-struct Held {
-    pid: u32,
-    scheduled: Vec<(u32, kernel::Scheduled)>,
-    report: Report,
-}
-
-fn trace_held(python: &Python, seconds: &str) -> Held {
-    let mut target = Running::start(&mut python.workload(HELD, &["--seconds", seconds]));
-    target.prints("idle");
-    let pid = target.pid();
-    kernel::idle_threads(pid);
-    let tracer = Tracer::attach(&[pid]);
-    let before = kernel::idle_threads(pid);
-    target.tell("go");
-    target.prints("done");
-    let after = kernel::idle_threads(pid);
-    let traced = tracer.finish();
-    assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
-    let scheduled = after
-        .iter()
-        .map(|(tid, after)| (*tid, after.since(before[tid])));
-    Held {
-        pid,
-        scheduled: scheduled.collect(),
-        report: traced.report,
-    }
-}
 
 #[test]
 fn every_interpreter() {
     need_root();
     for python in interpreters() {
         println!("{} ({})", python.name, python.version);
-        let held = trace_held(&python, "0.7");
-        let process = held.report.process(held.pid);
+        let held = Held::trace(&python, &["--seconds", "0.7"]);
+        let process = held.process();
         check_gil(&process, &python);
         assert!(held.report.is_complete(), "{:?}", held.report);
         check_waits(&process);
@@ -65,11 +35,15 @@ fn check_gil(process: &Process<'_>, python: &Python) {
     let version = gil["python"].as_str().unwrap();
     // A release candidate says so after its numbers.
     assert!(version.starts_with(&python.version), "{version}");
-    let minor: u32 = python.version.split('.').nth(1).unwrap().parse().unwrap();
-    let found_by = match minor {
-        ..7 => "static-symbols",
-        7..13 => "runtime-symbol",
-        13.. => "debug-offsets",
+    let mut numbers = python
+        .version
+        .split('.')
+        .map(|number| number.parse().unwrap());
+    let found_by = match (numbers.next().unwrap(), numbers.next().unwrap()) {
+        (2, _) if python.is_stripped => "machine-code",
+        (2, _) | (3, ..7) => "static-symbols",
+        (3, 7..13_u32) => "runtime-symbol",
+        _ => "debug-offsets",
     };
     assert_eq!(gil["found_by"], found_by);
 }
@@ -150,9 +124,10 @@ fn check_histogram(histogram: &Histogram<'_>) {
 /// from a wake-up to the switch that it causes to the thread that is woken (`rq_clock_skip_update`,
 /// kernel/sched/core.c). And not every arrival on a processor is traced on every kernel.
 fn check_against_the_kernel(held: &Held) {
-    let process = held.report.process(held.pid);
+    let process = held.process();
     assert_eq!(process.threads().len(), held.scheduled.len(), "{process:?}");
-    let (mut ours_ns, mut kernels_ns) = (0, 0);
+    held.check_switches();
+    let (mut ours_ns, mut kernels_ns, mut at_most_ns) = (0, 0, 0);
     for (tid, kernels) in &held.scheduled {
         let thread = process.thread(*tid);
         let ours = |field: &str| thread.number(&format!("cpu/{field}"));
@@ -168,20 +143,14 @@ fn check_against_the_kernel(held: &Held) {
             20_000_000 + switches * 5_000,
         );
         close(ours("runnable_ns"), kernels.runnable_ns, 60_000_000);
-        assert!(
-            ours("voluntary_switches").abs_diff(kernels.voluntary) <= 2,
-            "{kernels:?}: {thread:?}"
-        );
-        assert!(
-            ours("involuntary_switches").abs_diff(kernels.involuntary) <= 2,
-            "{kernels:?}: {thread:?}"
-        );
         ours_ns += ours("on_cpu_ns");
-        kernels_ns += kernels.on_cpu_ns + switches * 2_000;
+        kernels_ns += kernels.on_cpu_ns;
+        at_most_ns += kernels.on_cpu_ns + switches * 2_000;
     }
     assert!(
-        ours_ns.abs_diff(kernels_ns) <= kernels_ns / 20 + 10_000_000,
-        "{ours_ns}, {kernels_ns}"
+        ours_ns >= kernels_ns - kernels_ns / 20 - 10_000_000
+            && ours_ns <= at_most_ns + at_most_ns / 20 + 10_000_000,
+        "{ours_ns}, {kernels_ns} to {at_most_ns}"
     );
 }
 
@@ -196,8 +165,8 @@ fn another_implementation_reads_hdr() {
             return;
         }
     };
-    let held = trace_held(python(), "1");
-    let process = held.report.process(held.pid);
+    let held = Held::trace(python(), &["--seconds", "1"]);
+    let process = held.process();
     let threads = process.threads();
     let of_threads = threads.iter().flat_map(Thread::histograms);
     let filled = of_threads

@@ -1,6 +1,6 @@
-"""Busy threads that are there, idle, before the work and after it, so that what the kernel counted of each can be read at both ends.
+"""Busy threads, and pollers, that are there, idle, before the work and after it, so that what the kernel counted of each can be read at both ends.
 
-It prints 'idle', waits for a line, prints 'done' after the work, and ends with its standard input.
+It prints 'idle', waits for a line, prints 'done' after the work, and ends with its standard input. A poller sleeps for 10 ms at a time.
 """
 
 import sys
@@ -9,19 +9,25 @@ import time
 
 import workload
 
-options = workload.options(__doc__, threads=4)
+options = workload.options(__doc__, threads=4, pollers=0)
 begin, end = threading.Event(), threading.Event()
-done = threading.Barrier(options.threads + 1)
+done = threading.Semaphore(0)
 
 
-def thread():
+def poll():
+    while not workload.stopping:
+        time.sleep(0.01)
+
+
+def thread(work):
     begin.wait()
-    workload.spin()
-    done.wait()
+    work()
+    done.release()
     end.wait()
 
 
-threads = [threading.Thread(target=thread) for _ in range(options.threads)]
+works = [workload.spin] * options.threads + [poll] * options.pollers
+threads = [threading.Thread(target=thread, args=(work,)) for work in works]
 for each in threads:
     each.start()
 workload.say("idle")
@@ -29,7 +35,8 @@ sys.stdin.readline()
 begin.set()
 time.sleep(options.seconds)
 workload.stopping = True
-done.wait()
+for each in threads:
+    done.acquire()
 workload.say("done")
 sys.stdin.read()
 end.set()

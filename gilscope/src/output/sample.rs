@@ -44,6 +44,7 @@ pub(super) fn thread(tid: u32, name: &str, wait: HistogramSummary) -> ThreadRepo
             wait,
             futile_wakeups: 12,
             timeouts: 812,
+            voluntary_switches: 1_200,
             ..GilWaits::default()
         }],
         cpu: CpuTime {

@@ -6,7 +6,7 @@ use crate::model::{
     FoundBy, GilInfo, GilWaits, HistogramSummary, Loss, OtherThreads, ProcessReport, Unfinished,
     WaitSource,
 };
-use crate::output::shown::{counted, name, time};
+use crate::output::shown::{count, counted, name, share, time};
 use std::io::{self, Write};
 
 /// Writes what there is to say of a process.
@@ -22,6 +22,7 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
         out,
         switches.chain(others.clone().map(|others| &others.forced_switch)),
     )?;
+    write_context_switches(out, process)?;
     let unfinished = gils().map(|gil: &GilWaits| gil.unfinished);
     write_unfinished(
         out,
@@ -63,6 +64,28 @@ fn write_switches<'a>(
         counted(number, "time"),
         time(sum_ns),
         time(max_ns),
+    )
+}
+
+/// What share of the scheduler's work was attempts to get the GIL. Of the threads with rows: the others are merged.
+fn write_context_switches(out: &mut dyn Write, process: &ProcessReport) -> io::Result<()> {
+    let (mut for_gil, mut all, mut futile) = (0_u64, 0_u64, 0_u64);
+    for thread in &process.threads {
+        all = all.saturating_add(thread.cpu.voluntary_switches);
+        for gil in &thread.gil {
+            for_gil = for_gil.saturating_add(gil.voluntary_switches);
+            futile = futile.saturating_add(gil.futile_wakeups);
+        }
+    }
+    let Some(share) = share(for_gil, all).filter(|_| for_gil > 0) else {
+        return Ok(());
+    };
+    writeln!(
+        out,
+        "Voluntary context switches: {}, of which {} ({share}) to wait for the GIL ({}).",
+        count(all),
+        count(for_gil),
+        counted(futile, "futile wake-up"),
     )
 }
 

@@ -37,6 +37,7 @@ futile: woken because the GIL was free, found it taken again.
 Not shown: 1 thread did not wait (--all-threads shows them).
 
 Forced switches, apart from waits: a thread gave way 300 times, 800 ms in all, longest 6.00 ms.
+Voluntary context switches: 3,702, of which 2,400 (64.8 %) to wait for the GIL (24 futile wake-ups).
 Unfinished waits, in no count or percentile: 0 ns at the start of tracing, 3.00 ms at its end.
 GIL 0: CPython 3.11.2; found by _PyRuntime, measured by futex calls.
 ";
@@ -242,7 +243,7 @@ fn hostile_text_is_harmless_and_fits() {
             .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
         "{text:?}"
     );
-    assert_eq!(text.lines().count(), 16);
+    assert_eq!(text.lines().count(), 17);
     assert_fits(&text);
 }
 
