@@ -6,8 +6,8 @@ use crate::{
     maps::Totals,
     sched::{Sched, state},
     wait::{
-        EAGAIN, ETIMEDOUT, Finished, GilAddresses, GilView, RETRY_CPU_NS, Sleep, Wait, kind, phase,
-        word,
+        EAGAIN, ETIMEDOUT, Finished, GilAddresses, GilView, PREEMPTION_CPU_NS, RETRY_CPU_NS,
+        SEMAPHORE_REFUSED_CPU_NS, SEMAPHORE_RETRY_CPU_NS, Sleep, Wait, kind, phase, word,
     },
 };
 use std::vec::Vec;
@@ -103,6 +103,84 @@ impl Thread {
         let length = |one: &Finished| (one.kind, one.end_ns - one.start_ns);
         self.finished.iter().map(length).collect()
     }
+}
+
+/// A thread that waits for 2.7's GIL.
+struct Old(Thread);
+
+impl Old {
+    fn new() -> Self {
+        Self(Thread {
+            now_ns: 1_000_000,
+            ..Thread::default()
+        })
+    }
+
+    fn sleeps(&mut self, ns: u64, result: i64) {
+        self.0.sleeps(word::SEMAPHORE, true);
+        self.0.wakes_up(ns, result);
+    }
+
+    fn releases(&mut self) {
+        let thread = &mut self.0;
+        let finished = thread
+            .wait
+            .wakes_others(word::SEMAPHORE, false, &thread.view);
+        thread.take(finished);
+    }
+
+    fn lengths(&self) -> Vec<u64> {
+        self.0
+            .lengths()
+            .into_iter()
+            .map(|(_, length)| length)
+            .collect()
+    }
+}
+
+#[test]
+fn futile_wake_ups_of_a_semaphore_are_one_wait() {
+    let mut old = Old::new();
+    for _ in 0..3 {
+        old.sleeps(10_000, 0);
+        old.0.runs(SEMAPHORE_RETRY_CPU_NS);
+    }
+    old.sleeps(10_000, 0);
+    old.0.runs(50_000);
+    old.releases();
+    assert_eq!(
+        old.lengths(),
+        [3 * (10_000 + SEMAPHORE_RETRY_CPU_NS) + 10_000]
+    );
+    assert_eq!(old.0.finished[0].futile_wakeups, 3);
+    assert_eq!(old.0.finished[0].timeouts, 0);
+}
+
+#[test]
+fn a_release_of_a_semaphore_that_wakes_nobody() {
+    let mut old = Old::new();
+    old.sleeps(10_000, 0);
+    old.0.runs(SEMAPHORE_RETRY_CPU_NS + 1);
+    old.sleeps(20_000, EAGAIN);
+    old.0.runs(SEMAPHORE_REFUSED_CPU_NS + 1);
+    old.sleeps(30_000, 0);
+    old.releases();
+    assert_eq!(old.lengths(), [10_000, 20_000, 30_000]);
+    assert_eq!(old.0.finished[0].futile_wakeups, 0);
+}
+
+/// Being taken off the processor takes processor time too.
+#[test]
+fn a_preempted_retry_is_a_retry() {
+    let mut old = Old::new();
+    old.sleeps(10_000, 0);
+    old.0.runs(SEMAPHORE_RETRY_CPU_NS + PREEMPTION_CPU_NS);
+    // A semaphore's view counts these.
+    old.0.view.switch_number += 1;
+    old.sleeps(20_000, 0);
+    old.releases();
+    assert_eq!(old.lengths().len(), 1);
+    assert_eq!(old.0.finished[0].futile_wakeups, 1);
 }
 
 #[test]

@@ -43,13 +43,6 @@ impl Python {
         })
     }
 
-    /// pyenv's interpreters that gilscope does not read.
-    pub fn unsupported() -> Vec<Self> {
-        let mut all = pyenv();
-        all.retain(|one| !one.is_supported());
-        all
-    }
-
     fn is_supported(&self) -> bool {
         let mut numbers = self.version.split('.').map(str::parse::<u32>);
         let is_known = |minor: u32| {

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use gilscope_tests::{Ended, Python, Running, gilscope, kernel, need_root, python, run, until};
+use gilscope_tests::{Ended, Running, gilscope, kernel, need_root, python, run, until};
 use nix::{
     sys::{signal::Signal, stat::Mode},
     unistd::{User, mkfifo},
@@ -67,22 +67,6 @@ fn pypy() {
         1,
         &["PyPy", "CPython"],
     );
-}
-
-#[test]
-fn an_old_python() {
-    need_root();
-    let old: Vec<Python> = Python::unsupported();
-    if old.is_empty() {
-        println!("skipped: no CPython before 3.6: pyenv install 2.7.18");
-    }
-    for python in old {
-        let script =
-            "import sys; sys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.read()";
-        let target = Running::ready(&mut python.script(script));
-        let expected = format!("not supported yet: CPython {}", python.version);
-        fails(&trace(target.pid()), 1, &[&expected, "3.2 to 3.15"]);
-    }
 }
 
 #[test]
