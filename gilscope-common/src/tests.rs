@@ -169,6 +169,23 @@ fn a_release_of_a_semaphore_that_wakes_nobody() {
     assert_eq!(old.0.finished[0].futile_wakeups, 0);
 }
 
+/// They would have been woken if it had been had and given back.
+#[test]
+fn who_still_waits_for_a_semaphore_proves_a_retry() {
+    let mut old = Old::new();
+    old.sleeps(10_000, 0);
+    old.0.wait.other_waiters = 1;
+    old.0.runs(1_000_000);
+    old.sleeps(20_000, 0);
+    old.0.wait.other_waiters = 1;
+    old.0.runs(SEMAPHORE_RETRY_CPU_NS + PREEMPTION_CPU_NS + 1);
+    // While it was off the processor the other may have had it, and left.
+    old.0.view.switch_number += 1;
+    old.sleeps(30_000, 0);
+    old.releases();
+    assert_eq!(old.lengths(), [1_030_000, 30_000]);
+}
+
 /// Being taken off the processor takes processor time too.
 #[test]
 fn a_preempted_retry_is_a_retry() {

@@ -63,11 +63,11 @@ pub const RETRY_CPU_NS: u64 = 1_000_000;
 
 /// The same for a semaphore, of which nothing tells who had it meanwhile: more processor time than this after a wake-up
 /// means that the thread had it, and has given it back when nobody waited, which makes no futex call. Measured on 2.7.18
-/// (x86-64, 3 workloads, 40,000 retries and 20,000 times that it had it): a retry takes 0.6 – 1.6 µs (p99: 1.8), the rest at least 1.6.
-pub const SEMAPHORE_RETRY_CPU_NS: u64 = 1_600;
+/// (x86-64, 3 workloads, 40,000 retries and 20,000 times that it had it): a retry takes 0.6 – 1.6 µs (p99.5: 2.0), the rest at least 1.6 (1 %: 2.6, of which the probe that told them apart took 0.6).
+pub const SEMAPHORE_RETRY_CPU_NS: u64 = 2_000;
 
-/// The same after a sleep that was refused (`EAGAIN`), which takes less: 0.4 – 1.0 µs (p99.9: 1.2), the rest at least 1.2.
-pub const SEMAPHORE_REFUSED_CPU_NS: u64 = 1_000;
+/// The same after a sleep that was refused (`EAGAIN`), which takes less: 0.4 – 1.0 µs (p98: 1.2), the rest at least 1.2.
+pub const SEMAPHORE_REFUSED_CPU_NS: u64 = 1_200;
 
 /// What it costs a thread in processor time to be taken off the processor and put back.
 pub const PREEMPTION_CPU_NS: u64 = 10_000;
@@ -180,8 +180,8 @@ pub struct Wait {
     pub slept: u32,
     /// It entered a timed wait.
     pub timed: u32,
-    /// Explicit, so that no byte is undefined.
-    pub padding: u32,
+    /// Threads that slept on the semaphore, or were about to, besides this one at its last sleep's exit.
+    pub other_waiters: u32,
 }
 
 /// What is known as a thread goes to sleep on a GIL's word.
@@ -248,7 +248,7 @@ impl Wait {
             cut_at_start: 1,
             slept: 1,
             timed: 1,
-            padding: 0,
+            other_waiters: 0,
         }
     }
 
@@ -325,6 +325,11 @@ impl Wait {
         let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
         let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
         if sleep.word == word::SEMAPHORE {
+            // While it has the semaphore they cannot leave, so its release would have woken one (glibc from 2.21:
+            // `nptl/sem_post.c`).
+            if self.other_waiters > 0 && switches == 0 {
+                return false;
+            }
             // A handful of them is as good as proof, and keeps the product small.
             let preempted_ns = switches.min(100) * PREEMPTION_CPU_NS;
             let retry_ns = if self.woken != 0 {
@@ -340,6 +345,7 @@ impl Wait {
     /// The sleep is over; `result` is the system call's.
     #[inline(always)]
     pub fn wakes_up(&mut self, now_ns: u64, cpu_ns: u64, result: i64, switch_number: u64) {
+        self.other_waiters = 0;
         if self.phase != phase::ASLEEP {
             return;
         }

@@ -55,11 +55,22 @@ pub fn sleeps(
 pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
-    let switch_number = match thread.wait.word {
-        kind_of_word::SEMAPHORE => thread.sched.involuntary_switches,
-        _ => read(thread.wait.fields.switch_number).unwrap_or(0),
-    };
+    if thread.wait.word == kind_of_word::SEMAPHORE {
+        let switches = thread.sched.involuntary_switches;
+        let waiters = waiters(thread.wait.fields.locked);
+        thread.wait.wakes_up(now_ns, cpu_ns, result, switches);
+        thread.wait.other_waiters = waiters.saturating_sub(1);
+        return;
+    }
+    let switch_number = read(thread.wait.fields.switch_number).unwrap_or(0);
     thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
+}
+
+/// How many threads sleep on a semaphore or are about to: the second half of it (glibc from 2.21 on 64 bits:
+/// `sysdeps/nptl/internaltypes.h`, `struct new_sem`). Before, there is a 0.
+#[inline(always)]
+fn waiters(semaphore: u64) -> u32 {
+    read(semaphore.wrapping_add(4)).unwrap_or(0)
 }
 
 /// Nothing is open, and what is known of the thread is still so: waking others tells nothing new,

@@ -4,7 +4,7 @@ fn oracle(count: u64, sum_us: u64, yields: u64) -> String {
     let figures = |count: u64, sum_us: u64| {
         let sum_ns = sum_us * 1_000;
         format!(
-            r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900,"p50_ns":100,"p90_ns":200,"p99_ns":300}}"#
+            r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900000,"p50_ns":100000,"p90_ns":200000,"p99_ns":300000}}"#
         )
     };
     let futex = figures(count, sum_us);
@@ -20,7 +20,7 @@ fn gilscope(count: u64, sum_us: u64, p99_ns: u64, yields: u64, lost: u64) -> Str
     let figures = |count: u64, sum_us: u64| {
         let sum_ns = sum_us * 1_000;
         format!(
-            r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900,"p50_ns":100,"p99_ns":{p99_ns},"hdr":null}}"#
+            r#"{{"count":{count},"sum_ns":{sum_ns},"max_ns":900000,"p50_ns":100000,"p99_ns":{p99_ns},"hdr":null}}"#
         )
     };
     let wait = figures(count, sum_us);
@@ -41,7 +41,7 @@ fn within_the_bounds_nothing_is_broken() {
     assert_eq!(
         broken(
             &oracle(1000, 100_000, 200),
-            &gilscope(971, 101_900, 314, 197, 0)
+            &gilscope(971, 101_900, 314_000, 197, 0)
         ),
         [""; 0]
     );
@@ -51,7 +51,7 @@ fn within_the_bounds_nothing_is_broken() {
 fn each_bound_is_held_for_the_process_and_its_thread() {
     let told = broken(
         &oracle(1000, 100_000, 0),
-        &gilscope(960, 102_100, 320, 0, 0),
+        &gilscope(960, 102_100, 320_000, 0, 0),
     );
     assert_eq!(
         told,
@@ -68,7 +68,10 @@ fn each_bound_is_held_for_the_process_and_its_thread() {
 
 #[test]
 fn a_distribution_of_few_waits_is_not_judged_but_their_number_is() {
-    let told = broken(&oracle(500, 50_000, 0), &gilscope(400, 50_000, 900, 0, 0));
+    let told = broken(
+        &oracle(500, 50_000, 0),
+        &gilscope(400, 50_000, 900_000, 0, 0),
+    );
     assert_eq!(told, ["python, spin: waits -20.00 %, bound 3 %, of 500"]);
     assert_eq!(
         broken(&oracle(50, 5_000, 0), &gilscope(1, 1, 1, 0, 0)),
@@ -80,7 +83,7 @@ fn a_distribution_of_few_waits_is_not_judged_but_their_number_is() {
 fn forced_switches_and_losses_are_told() {
     let told = broken(
         &oracle(500, 50_000, 200),
-        &gilscope(500, 50_000, 300, 190, 3),
+        &gilscope(500, 50_000, 300_000, 190, 3),
     );
     assert_eq!(
         told,
@@ -94,7 +97,7 @@ fn forced_switches_and_losses_are_told() {
 
 #[test]
 fn a_thread_that_gilscope_did_not_see_is_broken() {
-    let blind = gilscope(1000, 100_000, 300, 0, 0).replace(r#""tid":8"#, r#""tid":10"#);
+    let blind = gilscope(1000, 100_000, 300_000, 0, 0).replace(r#""tid":8"#, r#""tid":10"#);
     let told = broken(&oracle(1000, 100_000, 0), &blind);
     assert!(
         told.contains(&"python, spin: thread 8: waits -100.00 %, bound 3 %, of 1000".to_owned()),
@@ -118,22 +121,40 @@ fn a_percentile_may_be_its_neighbour() {
     let near = |low, high| {
         let report = oracle(1000, 100_000, 0);
         report.replace(
-            r#""p99_ns":300"#,
-            &format!(r#""p99_ns":300,"p99_near_ns":[{low},{high}]"#),
+            r#""p99_ns":300000"#,
+            &format!(r#""p99_ns":300000,"p99_near_ns":[{low},{high}]"#),
         )
     };
-    let said = gilscope(1000, 100_000, 400, 0, 0);
-    assert_eq!(broken(&near(250, 400), &said), [""; 0]);
-    assert_eq!(broken(&near(250, 386), &said), [""; 0]);
-    assert_eq!(broken(&near(250, 384), &said).len(), 2);
+    let said = gilscope(1000, 100_000, 400_000, 0, 0);
+    assert_eq!(broken(&near(250_000, 400_000), &said), [""; 0]);
+    assert_eq!(broken(&near(250_000, 386_000), &said), [""; 0]);
+    assert_eq!(broken(&near(250_000, 384_000), &said).len(), 2);
+}
+
+/// 200 of 10 µs each.
+#[test]
+fn the_two_programs_time_is_no_error_of_a_forced_switch() {
+    let of_10_us = |sum_us| {
+        let truth = oracle(500, 50_000, 200).replace(r#""sum_ns":20000000"#, r#""sum_ns":2000000"#);
+        let said = gilscope(500, 50_000, 300_000, 200, 0);
+        let said = said.replace(r#""sum_ns":20000000"#, &format!(r#""sum_ns":{sum_us}000"#));
+        broken(&truth, &said)
+    };
+    assert_eq!([1_800, 1_799].map(|sum_us| of_10_us(sum_us).len()), [0, 1]);
+}
+
+/// Waits of 10 µs: the total is held to its share all the same.
+#[test]
+fn a_short_wait_is_no_excuse() {
+    let told = broken(&oracle(999, 9_990, 0), &gilscope(999, 9_790, 300_000, 0, 0));
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 #[test]
-fn the_two_programs_time_is_no_error_of_a_short_interval() {
-    let of_100_us = [98_001, 97_999]
-        .map(|said| broken(&oracle(999, 100_000, 0), &gilscope(999, said, 300, 0, 0)).len());
-    assert_eq!(of_100_us, [0, 1]);
-    let of_10_us = [9_002, 9_000]
-        .map(|said| broken(&oracle(999, 10_000, 0), &gilscope(999, said, 300, 0, 0)).len());
-    assert_eq!(of_10_us, [0, 1]);
+fn no_percentile_is_judged_finer_than_the_programs_see() {
+    let told = |p99_ns| {
+        let truth = oracle(1000, 100_000, 0).replace(r#""p99_ns":300000"#, r#""p99_ns":1000"#);
+        broken(&truth, &gilscope(1000, 100_000, p99_ns, 0, 0)).len()
+    };
+    assert_eq!([1_200, 1_201].map(told), [0, 2]);
 }

@@ -36,14 +36,14 @@ impl Python {
         self.absent.clone().or(reason)
     }
 
-    /// Whether this workload is for it: Debian's, which differ from pyenv's in how they are built, have two.
+    /// Whether this workload is for it: those that are stripped, which differ in how the GIL is found, have two.
     pub fn is_judged_on(&self, workload: &str) -> bool {
         !self.stripped || ["spin", "churn"].contains(&workload)
     }
 }
 
-/// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, and Debian's 2.7, 3.11 and later, which
-/// are stripped.
+/// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, stripped copies of them but of 3.6, and
+/// Debian's, which are stripped too.
 pub fn list() -> Result<Vec<Python>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -71,7 +71,8 @@ fn is_judged(name: &str) -> bool {
     };
     match name.split_once('-') {
         Some(("pyenv", version)) => from(version, 6),
-        Some(("debian", version)) => from(version, 11),
+        Some(("stripped", version)) => from(version, 7),
+        Some(("debian", version)) => from(version, 9),
         // pyenv itself is absent.
         _ => name == "pyenv",
     }
@@ -94,13 +95,16 @@ mod tests {
             "pyenv-3.6.15",
             "pyenv-3.7.16",
             "pyenv-3.13.0",
+            "stripped-2.7.18",
+            "stripped-3.12.1",
             "debian-2.7",
+            "debian-3.9",
             "debian-3.11",
             "pyenv",
         ] {
             assert!(is_judged(name), "{name}");
         }
-        for name in ["pyenv-3.5.9", "debian-3.9", "stripped-3.12.1"] {
+        for name in ["pyenv-3.5.9", "stripped-3.6.15"] {
             assert!(!is_judged(name), "{name}");
         }
     }
