@@ -60,6 +60,11 @@ impl Python {
         &self.program
     }
 
+    /// Where it has to be run by chroot(8).
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
     /// Runs it.
     pub fn command(&self) -> Command {
         let Some(root) = &self.root else {

@@ -284,6 +284,14 @@ impl Session {
                 + missed,
             ..Loss::default()
         };
+        if loss.events_lost > 0 {
+            log::info!(
+                "lost: {} records, {} entries, {} reads; {missed} events left out by the kernel",
+                counters.records_lost,
+                counters.entries_lost,
+                counters.reads_failed
+            );
+        }
         let mut processes = Vec::new();
         for process in self.gone.into_iter().chain(self.processes.into_values()) {
             let (report, lost) = process.finish(end_ns);

@@ -1,0 +1,223 @@
+//! However CPython is linked and whatever the program is called, its GIL is found by what is mapped.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
+
+use gilscope_tests::{Python, Running, Traced, Tracer, interpreters, need_root};
+use tempfile::TempDir;
+
+/// Busy threads; every CPython runs it.
+const SPIN: &str = "
+import sys, threading, time
+def busy():
+    while True: pass
+for _ in range(3):
+    one = threading.Thread(target=busy)
+    one.daemon = True
+    one.start()
+sys.stdout.write('ready\\n')
+sys.stdout.flush()
+sys.stdin.read()";
+
+/// An interpreter that is a library.
+struct Shared {
+    python: Python,
+    home: PathBuf,
+    library: PathBuf,
+}
+
+/// pyenv's; each has its library in `lib`.
+fn shared() -> Vec<Shared> {
+    let of = |python: Python| {
+        let home = python.program().parent()?.parent()?.to_owned();
+        let files = fs::read_dir(home.join("lib")).ok()?;
+        let mut files = files.filter_map(|file| Some(file.ok()?.path()));
+        let library = files.find(|file| file.to_string_lossy().ends_with(".so.1.0"))?;
+        Some(Shared {
+            python,
+            home,
+            library,
+        })
+    };
+    let pyenvs = interpreters().into_iter();
+    let found: Vec<_> = pyenvs
+        .filter(|python| python.name.starts_with("pyenv"))
+        .filter_map(of)
+        .collect();
+    if found.is_empty() {
+        println!("skipped: no interpreter with a shared library: pyenv install 3.12");
+    }
+    found
+}
+
+/// Traces it for a while.
+fn trace(target: &Running, options: &[&str]) -> Traced {
+    let tracer = Tracer::attach_with(&[target.pid()], options);
+    thread::sleep(Duration::from_millis(600));
+    tracer.finish()
+}
+
+/// Its busy threads waited for a GIL of this version.
+fn check(traced: &Traced, target: &Running, version: &str) {
+    assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
+    let process = traced.report.process(target.pid());
+    assert_eq!(process.0["gils"][0]["python"], version);
+    let waiting = process.threads().into_iter();
+    let waiting = waiting.filter(|thread| thread.gil_sum("wait/count") > 0);
+    assert!(waiting.count() >= 3, "{process:?}");
+}
+
+/// A C program that embeds interpreters, built in `folder` under a name that says nothing.
+fn embedding(folder: &TempDir) -> PathBuf {
+    need_root();
+    let program = folder.path().join("stalls");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/hosts/embed.c");
+    let mut compile = Command::new("cc");
+    compile.arg(source).arg("-o").arg(&program);
+    let status = compile.args(["-ldl", "-lpthread"]).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "cc: `apt-get install gcc libc6-dev` has it"
+    );
+    program
+}
+
+#[test]
+fn embedded_in_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = embedding(&folder);
+    for one in shared() {
+        println!("{}", one.python.name);
+        let mut command = Command::new(&program);
+        let target = Running::ready(command.arg(&one.library).arg(&one.home));
+        check(&trace(&target, &[]), &target, &one.python.version);
+    }
+}
+
+/// Of two that both run the first by address is traced, and the other is named.
+#[test]
+fn two_in_one_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = embedding(&folder);
+    // Before 3.7 a program may hold one only: both would be "the old one".
+    let all: Vec<_> = shared()
+        .into_iter()
+        .filter(|one| has_runtime(&one.python))
+        .collect();
+    for pair in all.windows(2) {
+        let [one, other] = pair else { continue };
+        let mut command = Command::new(&program);
+        for each in [one, other] {
+            command.arg(&each.library).arg(&each.home);
+        }
+        let target = Running::ready(&mut command);
+        let traced = trace(&target, &[]);
+        let complaint = &traced.ended.stderr;
+        let named = |each: &&&Shared| {
+            complaint.contains(&format!(
+                "has a second CPython, which is not traced: {}",
+                each.library.display()
+            ))
+        };
+        let both = [one, other];
+        let untraced = both.iter().find(named);
+        let untraced = untraced.unwrap_or_else(|| panic!("nothing of a second: {complaint}"));
+        let is_traced = |each: &&&Shared| each.library != untraced.library;
+        let traced_one = both.iter().find(is_traced).unwrap();
+        check(&traced, &target, &traced_one.python.version);
+    }
+}
+
+fn has_runtime(python: &Python) -> bool {
+    let mut numbers = python
+        .version
+        .split('.')
+        .map(|number| number.parse().unwrap());
+    (numbers.next(), numbers.next()) >= (Some(3), Some(7_u32))
+}
+
+/// The program that the kernel started is the loader.
+#[test]
+fn run_through_the_loader() {
+    need_root();
+    for one in shared() {
+        println!("{}", one.python.name);
+        let mut command = Command::new("/lib64/ld-linux-x86-64.so.2");
+        command.arg("--library-path").arg(one.home.join("lib"));
+        command.arg(one.python.program()).args(["-c", SPIN]);
+        let target = Running::ready(&mut command);
+        check(&trace(&target, &[]), &target, &one.python.version);
+    }
+}
+
+/// The loader inside another root, of an interpreter without a library of its own.
+#[test]
+fn a_static_one_through_the_loader() {
+    need_root();
+    for python in interpreters() {
+        let Some(root) = python.root() else { continue };
+        println!("{}", python.name);
+        let mut command = Command::new("chroot");
+        command.arg(root).arg("/lib64/ld-linux-x86-64.so.2");
+        command.arg(python.program()).args(["-c", SPIN]);
+        let target = Running::ready(&mut command);
+        check(&trace(&target, &[]), &target, &python.version);
+    }
+}
+
+/// What an upgrade does to a program that runs: the same path is another file, and the mapped one is gone.
+fn replace(file: &Path) {
+    let new = file.with_extension("new");
+    fs::write(&new, b"not what was there").unwrap();
+    fs::rename(&new, file).unwrap();
+}
+
+/// Both sources read the files that are mapped, not those of the same name.
+#[test]
+fn upgraded_while_it_runs() {
+    need_root();
+    for one in shared() {
+        println!("{}", one.python.name);
+        for source in ["futex", "uprobe"] {
+            let folder = tempfile::tempdir().unwrap();
+            let libc = folder.path().join("libc.so.6");
+            let copies = [
+                (
+                    one.library.clone(),
+                    folder.path().join(one.library.file_name().unwrap()),
+                ),
+                (mapped_libc(), libc),
+            ];
+            for (file, copy) in &copies {
+                fs::copy(file, copy).unwrap();
+            }
+            let mut command = Command::new("/lib64/ld-linux-x86-64.so.2");
+            command.arg("--library-path").arg(folder.path());
+            command.arg(one.python.program()).args(["-c", SPIN]);
+            command.env("PYTHONHOME", &one.home);
+            let target = Running::ready(&mut command);
+            copies.iter().for_each(|(_, copy)| replace(copy));
+            check(
+                &trace(&target, &["--source", source]),
+                &target,
+                &one.python.version,
+            );
+        }
+    }
+}
+
+/// The C library of this process, which is the machine's.
+fn mapped_libc() -> PathBuf {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let path = maps
+        .lines()
+        .find(|line| line.ends_with("/libc.so.6"))
+        .unwrap();
+    Path::new("/").join(path.split_once('/').unwrap().1)
+}
