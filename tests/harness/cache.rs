@@ -10,28 +10,29 @@ use nix::fcntl::{Flock, FlockArg};
 
 use crate::python;
 
-/// A Python that can import PyPI's `hdrhistogram`: in a virtual environment in `folder` that is made
-/// once.
+/// The `bin` folder of a virtual environment with this package of PyPI's (`name==version`), in `folder`, made once.
 ///
 /// # Errors
 /// Why it cannot be had, for example without a network.
-pub fn python_with_hdrhistogram(folder: &Path) -> Result<PathBuf, String> {
+pub fn environment_with(package: &str, folder: &Path) -> Result<PathBuf, String> {
     std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
-    let lock = File::create(folder.join("hdrhistogram.lock")).map_err(|error| error.to_string())?;
+    let lock = folder.join(format!("{package}.lock"));
+    let lock = File::create(lock).map_err(|error| error.to_string())?;
     // Other tests may be making it.
     let _lock =
         Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error.to_string())?;
-    let environment = folder.join("hdrhistogram");
-    let interpreter = environment.join("bin/python");
-    if run(Command::new(&interpreter).args(["-c", "import hdrh.histogram"])).is_err() {
+    let environment = folder.join(package);
+    let made = environment.join("made");
+    if !made.exists() {
         let make = ["-m", "venv", "--clear"];
         run(Command::new(python().program())
             .args(make)
             .arg(&environment))?;
-        let install = ["-m", "pip", "install", "--quiet", "hdrhistogram"];
-        run(Command::new(&interpreter).args(install))?;
+        let install = ["-m", "pip", "install", "--quiet", package];
+        run(Command::new(environment.join("bin/python")).args(install))?;
+        File::create(made).map_err(|error| error.to_string())?;
     }
-    Ok(interpreter)
+    Ok(environment.join("bin"))
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

@@ -19,7 +19,7 @@ mod running;
 mod tracer;
 
 pub use binary::{gil_oracle, gilscope};
-pub use cache::python_with_hdrhistogram;
+pub use cache::environment_with;
 pub use condition::{DEADLINE, until};
 pub use held::Held;
 pub use privilege::{for_anybody, need_root};

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use gilscope_tests::{
-    Held, Histogram, Process, Python, Running, Thread, interpreters, need_root, python,
-    python_with_hdrhistogram,
+    Held, Histogram, Process, Python, Running, Thread, environment_with, interpreters, need_root,
+    python,
 };
 
 const READ_HDR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/read_hdr.py");
@@ -158,8 +158,9 @@ fn check_against_the_kernel(held: &Held) {
 #[test]
 fn another_implementation_reads_hdr() {
     need_root();
-    let reader = match python_with_hdrhistogram(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
-        Ok(reader) => reader,
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let reader = match environment_with("hdrhistogram==0.10.3", folder) {
+        Ok(bin) => bin.join("python"),
         Err(reason) => {
             println!("skipped: PyPI's hdrhistogram cannot be had: {reason}");
             return;
