@@ -100,6 +100,32 @@ fn embedded_in_a_program() {
     }
 }
 
+/// An interpreter that ends and starts again has its GIL where it was.
+#[test]
+fn finalised_and_started_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = embedding(&folder);
+    for one in shared() {
+        println!("{}", one.python.name);
+        let mut command = Command::new(&program);
+        command.arg("again").arg(&one.library).arg(&one.home);
+        let mut target = Running::ready(&mut command);
+        let tracer = Tracer::attach(&[target.pid()]);
+        for round in 1..=3 {
+            target.tell("");
+            target.prints(&format!("ended {round} times"));
+        }
+        let traced = tracer.finish();
+        check(&traced, &target, &one.python.version);
+        let process = traced.report.process(target.pid());
+        // Each time three threads and the first one; all of the ended ones waited.
+        assert_eq!(process.thread_count(), 10, "{process:?}");
+        let waiting = process.threads().into_iter();
+        let waiting = waiting.filter(|thread| thread.gil_sum("wait/count") > 0);
+        assert!(waiting.count() >= 7, "{process:?}");
+    }
+}
+
 /// Of two that both run the first by address is traced, and the other is named.
 #[test]
 fn two_in_one_process() {
