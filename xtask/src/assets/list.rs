@@ -39,11 +39,10 @@ pub fn print() -> Result<()> {
         ));
     }
     for one in interpreters {
-        let stripped = one.library.clone().map(|library| Line {
-            // The same build, so its symbols are the copy's.
-            debug_file: Some(library),
-            ..made(&home, &pyenv::stripped_name(&one.version), false)
-        });
+        let stripped = one
+            .library
+            .is_some()
+            .then(|| made(&home, &pyenv::stripped_name(&one.version), false));
         lines.push(unstripped(one));
         lines.extend(stripped);
     }
