@@ -38,10 +38,24 @@ fn registers(ctx: &ProbeContext) -> &pt_regs {
     unsafe { &*ctx.regs }
 }
 
+/// How far below a function's frame that of one that it calls at once may lie.
+const INNER_FRAME: u64 = 256;
+
+/// Whether it is the same wait, which the function that was entered hands to another: musl's `pthread_cond_wait` to its
+/// `pthread_cond_timedwait` (`src/thread/pthread_cond_wait.c`, 1.2.3).
+#[inline(always)]
+fn is_inner_call(thread: &Thread, info: &WordInfo, stack_pointer: u64) -> bool {
+    thread.wait.phase == phase::ASLEEP
+        && thread.wait.word == info.word
+        && thread.wait.stack_pointer.wrapping_sub(stack_pointer) < INNER_FRAME
+}
+
 /// `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_cond_wait` begin.
 #[uprobe]
 pub fn condvar_wait(ctx: ProbeContext) -> u32 {
-    if let Some((thread, info)) = lock_of(&ctx) {
+    if let Some((thread, info)) = lock_of(&ctx)
+        && !is_inner_call(thread, &info, registers(&ctx).rsp)
+    {
         if gil::sleeps(thread, &info, filter::now_ns(), true, None).is_some()
             && thread.wait.phase == phase::ASLEEP
         {

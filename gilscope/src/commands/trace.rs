@@ -106,8 +106,9 @@ fn session_options(options: &Options, follow_children: bool) -> watch::Options {
         max_threads: options.max_threads,
         follow_children,
         source: match options.source {
-            Source::Auto | Source::Futex => WaitSource::Futex,
-            Source::Uprobe => WaitSource::Uprobe,
+            Source::Auto => None,
+            Source::Futex => Some(WaitSource::Futex),
+            Source::Uprobe => Some(WaitSource::Uprobe),
         },
     }
 }

@@ -51,6 +51,8 @@ const COND_WORDS: [u64; 4] = [32, 36, 40, 44];
 const INNER_WORDS: [u64; 8] = [0, 4, 8, 12, 16, 20, 24, 28];
 /// glibc's `pthread_mutex_t`: `__lock`, and `__owner` on x86-64 (`bits/struct_mutex.h`).
 const MUTEX_OWNER: u64 = 8;
+/// musl's: `_m_lock` (`src/internal/pthread_impl.h`, 1.2.3); in glibc's that is a count that nobody sleeps on.
+const MUSL_MUTEX_LOCK: u64 = 4;
 
 /// gilscope's programs in the kernel, attached. Dropping it detaches them.
 pub struct Probe {
@@ -389,7 +391,11 @@ fn words_of_condvars(lock: &CondvarLock, source: WaitSource) -> Vec<(u64, u32)> 
             .flat_map(|(address, word)| condvar(address, word))
             .chain(mutexes)
             .collect(),
-        WaitSource::Uprobe => condvars.into_iter().chain(mutexes).collect(),
+        WaitSource::Uprobe => {
+            let musls =
+                mutexes.map(|(address, word)| (address.wrapping_add(MUSL_MUTEX_LOCK), word));
+            condvars.into_iter().chain(mutexes).chain(musls).collect()
+        }
     }
 }
 

@@ -22,7 +22,7 @@ pub enum WatchError {
     PidNamespace,
     /// A C library whose waiters do not sleep on the lock's own words.
     #[error(
-        "not supported yet: musl, whose condition variables hide which lock a thread waits for"
+        "musl's futex calls do not tell which lock a thread waits for; leave out --source futex, and uprobes are used"
     )]
     Musl,
     /// Neither glibc nor musl.

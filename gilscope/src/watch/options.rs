@@ -12,5 +12,5 @@ pub struct Options {
     /// Processes that a target forks are followed too.
     pub follow_children: bool,
     /// What the waits are measured by.
-    pub source: WaitSource,
+    pub source: Option<WaitSource>,
 }

@@ -1,12 +1,10 @@
 //! One watched process: what is known of it from `/proc`, and its analysis.
 
-use super::{
-    Options, WatchError, begin, clock::now_ns, host::tick_source, supported::check_supported,
-};
+use super::{Options, WatchError, begin, clock::now_ns, host::tick_source, supported};
 use crate::{
     analyse,
     collect::{EndedThread, gil_totals, thread_totals},
-    interpreter::Interpreter,
+    interpreter::{Interpreter, Libc},
     model::{
         Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, Interval, IntervalKind, ProcessEnd,
         ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
@@ -29,6 +27,7 @@ pub struct Watched {
     interpreter: Option<Arc<Interpreter>>,
     /// By their ids.
     gils: Vec<WatchedGil>,
+    wanted_source: Option<WaitSource>,
     source: WaitSource,
     follow_children: bool,
     /// What is probed in its C library, once it is.
@@ -59,7 +58,8 @@ impl Watched {
             process,
             interpreter,
             gils: Vec::new(),
-            source: options.source,
+            wanted_source: options.source,
+            source: WaitSource::Futex,
             follow_children: options.follow_children,
             hooks: None,
             origin_ns,
@@ -78,6 +78,9 @@ impl Watched {
     }
 
     fn begin_in_kernel(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
+        if let Some(interpreter) = &self.interpreter {
+            self.source = supported::source(interpreter, self.wanted_source)?;
+        }
         self.find_gils(probe)?;
         // Uprobes take long to attach, and nothing is measured meanwhile.
         self.from_ns = now_ns();
@@ -92,7 +95,10 @@ impl Watched {
     /// Tells the kernel what it must know of the process.
     fn follow(&self, probe: &mut Probe) -> Result<(), WatchError> {
         let namespace = self.process.pid_namespace;
-        let mutex_lock = self.interpreter.as_ref().and(mutex_lock(&self.process));
+        let interpreter = self.interpreter.as_ref();
+        // musl's is not what its callers return to: it leaves by jumps into others.
+        let on_glibc = interpreter.filter(|interpreter| interpreter.libc == Libc::Glibc);
+        let mutex_lock = on_glibc.and(mutex_lock(&self.process));
         let target = Target {
             mutex_lock: mutex_lock.map_or(0, |function| function.address),
             mutex_lock_size: mutex_lock.map_or(0, |function| function.size),
@@ -235,7 +241,7 @@ impl Watched {
     /// Looks for the interpreter of a process that has just started, or replaced its program.
     pub fn find_interpreter(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
         let interpreter = Interpreter::find(&self.process)?;
-        check_supported(&interpreter)?;
+        self.source = supported::source(&interpreter, self.wanted_source)?;
         // It may not have made its GIL yet.
         interpreter.gils(self.process.memory())?;
         self.interpreter = Some(interpreter.into());

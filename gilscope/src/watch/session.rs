@@ -1,9 +1,7 @@
 //! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
 //! that they are about, and makes the report.
 
-use super::{
-    Options, WatchError, clock::now_ns, host::host, process::Watched, supported::check_supported,
-};
+use super::{Options, WatchError, clock::now_ns, host::host, process::Watched, supported};
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::Interpreter,
@@ -64,7 +62,7 @@ impl Session {
         process: target::Process,
         interpreter: Interpreter,
     ) -> Result<(), WatchError> {
-        check_supported(&interpreter)?;
+        supported::source(&interpreter, self.options.source)?;
         let gils = interpreter.gils(process.memory())?;
         if !gils.is_empty() && !gils.iter().any(|gil| gil.enabled) {
             return Err(WatchError::NoGil(interpreter.version.to_string()));
