@@ -65,13 +65,18 @@ impl Python {
         self.root.as_deref()
     }
 
-    /// Runs it.
+    /// Runs it; a free-threaded one with its GIL switched on.
     pub fn command(&self) -> Command {
-        let Some(root) = &self.root else {
-            return Command::new(&self.program);
+        let mut command = match &self.root {
+            None => Command::new(&self.program),
+            Some(root) => {
+                let mut command = Command::new("chroot");
+                command.arg(root).arg(&self.program);
+                command
+            }
         };
-        let mut command = Command::new("chroot");
-        command.arg(root).arg(&self.program);
+        // Other builds do not know it.
+        command.env("PYTHON_GIL", "1");
         command
     }
 

@@ -48,5 +48,8 @@ fn compare(python: &Python) {
 #[test]
 fn both_sources_agree() {
     need_root();
-    interpreters().iter().for_each(compare);
+    // On musl there is but one.
+    let all = interpreters();
+    let of_both = all.iter().filter(|python| !python.name.starts_with("musl"));
+    of_both.for_each(compare);
 }

@@ -31,10 +31,4 @@ pub enum WatchError {
          gilscope must know how its condition variables wait"
     )]
     UnknownLibc,
-    /// No GIL to wait for.
-    #[error(
-        "not supported yet: this free-threaded CPython {0} runs with its GIL switched off, so no \
-         thread waits for it; start it with PYTHON_GIL=1 to trace the GIL"
-    )]
-    NoGil(String),
 }

@@ -159,6 +159,14 @@ impl Watched {
         for gil in gils {
             if let Some(known) = self.gils.iter_mut().find(|known| known.is(&gil)) {
                 known.info.interpreters.clone_from(&gil.interpreters);
+                // A free-threaded build switches it on for an extension that needs it (`Python/ceval_gil.c`, 3.13:
+                // `_PyEval_EnableGILPermanent`).
+                if gil.enabled && !known.gil.enabled {
+                    probe.watch(self.process.pid, known.info.id, &gil, self.source)?;
+                    known.info.enabled = true;
+                    known.info.measured_from_ns = now_ns().saturating_sub(self.origin_ns);
+                    known.gil = gil;
+                }
                 continue;
             }
             let id = u32::try_from(self.gils.len()).unwrap_or(u32::MAX);

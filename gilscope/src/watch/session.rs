@@ -63,10 +63,7 @@ impl Session {
         interpreter: Interpreter,
     ) -> Result<(), WatchError> {
         supported::source(&interpreter, self.options.source)?;
-        let gils = interpreter.gils(process.memory())?;
-        if !gils.is_empty() && !gils.iter().any(|gil| gil.enabled) {
-            return Err(WatchError::NoGil(interpreter.version.to_string()));
-        }
+        interpreter.gils(process.memory())?;
         self.asked_for.insert(process.pid);
         self.begin(process, Some(interpreter.into()))
     }

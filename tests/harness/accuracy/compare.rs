@@ -15,6 +15,10 @@ const NOTHING_BELOW: u64 = 100;
 /// How far apart two programs on the same tracepoint may see the ends of a forced switch, in the mean (0.4 – 0.6 µs measured).
 const FORCED_SWITCH_NS: u64 = 1_000;
 
+/// The same where gilscope measures the function that waits and the oracle the futex calls in it: what is around them, and
+/// the traps of both tracers (2 – 3 µs measured).
+const FORCED_SWITCH_BY_UPROBES_NS: u64 = 4_000;
+
 /// How far apart they may see those of a wait: no percentile is judged finer. Only in CPython 2.7 is half of the waits
 /// shorter than twenty times that.
 const RESOLUTION_NS: u64 = 200;
@@ -151,6 +155,7 @@ pub struct Comparison {
     pub threads: BTreeMap<u32, Pair>,
     /// Contended acquisitions that made no futex call, which nobody sees who looks from the kernel. Not among the waits.
     pub without_futex: u64,
+    forced_switch_ns: u64,
     lost: Vec<String>,
 }
 
@@ -179,6 +184,11 @@ impl Comparison {
                 gilscope: said.forced_switch(),
             },
             threads,
+            forced_switch_ns: if said.is_by_uprobes() {
+                FORCED_SWITCH_BY_UPROBES_NS
+            } else {
+                FORCED_SWITCH_NS
+            },
             without_futex: truth.take_gil.count.saturating_sub(truth.futex.count),
             lost: oracle.lost().into_iter().chain(gilscope.lost()).collect(),
         })
@@ -211,7 +221,7 @@ impl Comparison {
             let of_thread = pair.broken(&Figure::ALL, 0);
             broken.extend(of_thread.iter().map(|what| format!("thread {tid}: {what}")));
         }
-        let yields = self.yields.broken(&Figure::TOTALS, FORCED_SWITCH_NS);
+        let yields = self.yields.broken(&Figure::TOTALS, self.forced_switch_ns);
         broken.extend(yields.iter().map(|what| format!("forced switches: {what}")));
         let run = format!("{}, {}", self.python, self.workload);
         broken.iter().map(|what| format!("{run}: {what}")).collect()

@@ -25,7 +25,7 @@ fn gilscope(count: u64, sum_us: u64, p99_ns: u64, yields: u64, lost: u64) -> Str
     };
     let wait = figures(count, sum_us);
     format!(
-        r#"{{"loss":{{"events_lost":{lost},"waits_lost":0}},"processes":[{{"pid":7,"gil_wait":{wait},
+        r#"{{"loss":{{"events_lost":{lost},"waits_lost":0}},"processes":[{{"pid":7,"gils":[{{"source":"futex"}}],"gil_wait":{wait},
         "threads":[{{"tid":8,"gil":[{{"wait":{wait},"yield":{}}}]}},{{"tid":9,"gil":[]}}]}}]}}"#,
         figures(yields, yields * 100),
     )

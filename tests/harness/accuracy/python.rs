@@ -38,12 +38,16 @@ impl Python {
 
     /// Whether this workload is for it: those that are stripped, which differ in how the GIL is found, have two.
     pub fn is_judged_on(&self, workload: &str) -> bool {
-        !self.stripped || ["spin", "churn"].contains(&workload)
+        match self.name.split_once('-') {
+            // It has no ctypes.
+            Some(("musl", _)) => workload != "churn",
+            _ => !self.stripped || ["spin", "churn"].contains(&workload),
+        }
     }
 }
 
 /// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, stripped copies of them but of 3.6, and
-/// Debian's, which are stripped too.
+/// Debian's, which are stripped too; a free-threaded one with its GIL switched on, and one on musl.
 pub fn list() -> Result<Vec<Python>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -70,6 +74,7 @@ fn is_judged(name: &str) -> bool {
         version.starts_with("2.7") || minor(version).is_some_and(|minor: u32| minor >= oldest)
     };
     match name.split_once('-') {
+        Some(("freethreaded" | "musl", _)) => true,
         Some(("pyenv", version)) => from(version, 6),
         Some(("stripped", version)) => from(version, 7),
         Some(("debian", version)) => from(version, 9),
@@ -95,6 +100,8 @@ mod tests {
             "pyenv-3.6.15",
             "pyenv-3.7.16",
             "pyenv-3.13.0",
+            "freethreaded-3.13",
+            "musl-3.13",
             "stripped-2.7.18",
             "stripped-3.12.1",
             "debian-2.7",

@@ -89,6 +89,12 @@ pub struct GilscopeProcess {
     pub gil_wait: Figures,
     /// Each thread.
     pub threads: Vec<GilscopeThread>,
+    gils: Vec<Gil>,
+}
+
+#[derive(Deserialize)]
+struct Gil {
+    source: String,
 }
 
 /// One thread of it.
@@ -124,6 +130,11 @@ impl Gilscope {
 }
 
 impl GilscopeProcess {
+    /// Whether it measured functions, not futex calls.
+    pub fn is_by_uprobes(&self) -> bool {
+        self.gils.iter().any(|gil| gil.source == "uprobe")
+    }
+
     /// Forced switches of all threads: count, sum and max.
     pub fn forced_switch(&self) -> Figures {
         let all = self.threads.iter().flat_map(|thread| &thread.gil);

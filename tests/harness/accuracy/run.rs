@@ -165,6 +165,8 @@ impl Scripts {
             Some(root) => Path::new("/").join(script.strip_prefix(root)?),
         };
         command.arg(seen).env("PYTHONDONTWRITEBYTECODE", "1");
+        // Other builds do not know it.
+        command.env("PYTHON_GIL", "1");
         Ok(command)
     }
 }

@@ -101,8 +101,16 @@ fn headline(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::R
     let waited_ns = waited_ns.chain(others.map(|others| others.waited_ns()));
     let waited_ns = waited_ns.fold(0, u64::saturating_add);
     if process.gils.is_empty() {
-        let none = "No CPython was found in it, so there was no GIL to wait for.";
-        return writeln!(out, "{}", style.bold(none));
+        let none = "No GIL was found in it, so there was none to wait for.";
+        writeln!(out, "{}", style.bold(none))?;
+        return writeln!(
+            out,
+            "It is no CPython, or a 2.7 that never had a second thread."
+        );
+    }
+    if process.gils.iter().all(|gil| !gil.enabled) {
+        let off = "Its GIL is switched off (free-threaded), so no thread waited for it.";
+        return writeln!(out, "{}", style.bold(off));
     }
     let threads = (process.threads.len() as u64).saturating_add(others.map_or(0, |o| o.threads));
     if process.gil_wait.count == 0 && waited_ns == 0 {

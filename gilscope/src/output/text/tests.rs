@@ -45,6 +45,24 @@ GIL 0: CPython 3.11.2; found by _PyRuntime, measured by futex calls.
 }
 
 #[test]
+fn a_gil_that_is_off_is_no_result() {
+    let mut off = ProcessReport {
+        gil_wait: HistogramSummary::default(),
+        contended_ns: 0,
+        threads: vec![idle(4_242), idle(4_243)],
+        ..process()
+    };
+    off.gils[0].free_threaded = true;
+    off.gils[0].enabled = false;
+    let text = shown(off);
+    has_line(
+        &text,
+        "Its GIL is switched off (free-threaded), so no thread waited for it.",
+    );
+    assert!(!text.contains("That is a result"), "{text}");
+}
+
+#[test]
 fn says_plainly_that_nobody_waited() {
     let quiet = ProcessReport {
         gil_wait: HistogramSummary::default(),
@@ -73,7 +91,8 @@ fn a_process_without_a_gil_is_no_result_about_one() {
     };
     let expected = "\
 Process 4242: python3 app.py --port 80
-No CPython was found in it, so there was no GIL to wait for.
+No GIL was found in it, so there was none to wait for.
+It is no CPython, or a 2.7 that never had a second thread.
 
 ";
     assert_eq!(shown(other), expected);
