@@ -18,7 +18,7 @@ if client == 0:
             theirs.send(b"question")
             if not theirs.recv(64):
                 break
-    except OSError:
+    except EnvironmentError:
         pass
     os._exit(0)
 theirs.close()
