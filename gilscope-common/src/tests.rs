@@ -182,8 +182,14 @@ fn who_still_waits_for_a_semaphore_proves_a_retry() {
     // While it was off the processor the other may have had it, and left.
     old.0.view.switch_number += 1;
     old.sleeps(30_000, 0);
+    old.0.wait.other_waiters = 1;
+    old.0.runs(1_000_000);
+    // Or it still waits.
+    old.0.view.switch_number += 1;
+    old.0.view.other_waiters = 1;
+    old.sleeps(40_000, 0);
     old.releases();
-    assert_eq!(old.lengths(), [1_030_000, 30_000]);
+    assert_eq!(old.lengths(), [1_030_000, 1_070_000]);
 }
 
 /// Being taken off the processor takes processor time too.

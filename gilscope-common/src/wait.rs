@@ -69,6 +69,10 @@ pub const SEMAPHORE_RETRY_CPU_NS: u64 = 2_000;
 /// The same after a sleep that was refused (`EAGAIN`), which takes less: 0.4 – 1.0 µs (p98: 1.2), the rest at least 1.2.
 pub const SEMAPHORE_REFUSED_CPU_NS: u64 = 1_200;
 
+/// The same where the thread was taken off the processor meanwhile, and others waited before and after. A machine of many
+/// takes the time of others for the thread's.
+pub const PREEMPTED_RETRY_CPU_NS: u64 = 10_000_000;
+
 /// What it costs a thread in processor time to be taken off the processor and put back.
 pub const PREEMPTION_CPU_NS: u64 = 10_000;
 
@@ -86,8 +90,9 @@ pub struct GilView {
     pub last_holder: u64,
     /// Held.
     pub locked: i32,
-    /// Explicit, as in the target.
-    pub padding: u32,
+    /// Of a semaphore, the threads that sleep on it or are about to, besides this one. Else what the target has between its
+    /// fields.
+    pub other_waiters: u32,
     /// Changes of holder. A semaphore does not count them: there how often the thread was taken off the
     /// processor, which costs processor time.
     pub switch_number: u64,
@@ -329,6 +334,11 @@ impl Wait {
             // `nptl/sem_post.c`).
             if self.other_waiters > 0 && switches == 0 {
                 return false;
+            }
+            // While it was off the processor those may have had the semaphore and gone. But if it was had and given back
+            // after that, others must have come since the release: hardly, in so little time.
+            if self.other_waiters > 0 && sleep.view.other_waiters > 0 {
+                return ran_ns > PREEMPTED_RETRY_CPU_NS;
             }
             // A handful of them is as good as proof, and keeps the product small.
             let preempted_ns = switches.min(100) * PREEMPTION_CPU_NS;

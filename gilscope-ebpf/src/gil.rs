@@ -57,20 +57,22 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
     if thread.wait.word == kind_of_word::SEMAPHORE {
         let switches = thread.sched.involuntary_switches;
-        let waiters = waiters(thread.wait.fields.locked);
+        let others = other_waiters(thread.wait.fields.locked);
         thread.wait.wakes_up(now_ns, cpu_ns, result, switches);
-        thread.wait.other_waiters = waiters.saturating_sub(1);
+        thread.wait.other_waiters = others;
         return;
     }
     let switch_number = read(thread.wait.fields.switch_number).unwrap_or(0);
     thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
 }
 
-/// How many threads sleep on a semaphore or are about to: the second half of it (glibc from 2.21 on 64 bits:
+/// How many threads besides this one sleep on a semaphore or are about to: its second half (glibc from 2.21 on 64 bits:
 /// `sysdeps/nptl/internaltypes.h`, `struct new_sem`). Before, there is a 0.
 #[inline(always)]
-fn waiters(semaphore: u64) -> u32 {
-    read(semaphore.wrapping_add(4)).unwrap_or(0)
+fn other_waiters(semaphore: u64) -> u32 {
+    read::<u32>(semaphore.wrapping_add(4))
+        .unwrap_or(0)
+        .saturating_sub(1)
 }
 
 /// Nothing is open, and what is known of the thread is still so: waking others tells nothing new,
@@ -115,6 +117,7 @@ fn view(thread: &Thread, info: &WordInfo) -> Option<GilView> {
         let switch_number = thread.sched.involuntary_switches;
         return Some(GilView {
             switch_number,
+            other_waiters: other_waiters(info.fields.locked),
             ..GilView::default()
         });
     }
@@ -125,7 +128,7 @@ fn view(thread: &Thread, info: &WordInfo) -> Option<GilView> {
     Some(GilView {
         last_holder: read(fields.last_holder)?,
         locked: read(fields.locked)?,
-        padding: 0,
+        other_waiters: 0,
         switch_number: read(fields.switch_number)?,
     })
 }
