@@ -74,7 +74,7 @@ pub const SEMAPHORE_REFUSED_CPU_NS: u64 = 1_200;
 pub const PREEMPTED_RETRY_CPU_NS: u64 = 10_000_000;
 
 /// What it costs a thread in processor time to be taken off the processor and put back.
-pub const PREEMPTION_CPU_NS: u64 = 10_000;
+pub const PREEMPTION_CPU_NS: u64 = 100_000;
 
 /// `-EAGAIN`: the word had changed already, so the thread did not sleep.
 pub const EAGAIN: i64 = -11;
