@@ -111,7 +111,7 @@ fn compile(recipe: &Recipe, source: &Path) -> Result<()> {
     let build = source.join("build");
     fs::create_dir(&build)?;
     write_musl_cc(&source.join("musl-cc"))?;
-    // Nothing of pkg-config: it knows glibc's libraries only, and other machines have others.
+    // pkg-config knows glibc's libraries only; libffi is found without it, by its header (configure.ac, LIBFFI).
     process::output(
         Command::new("../configure")
             .args(OPTIONS)
