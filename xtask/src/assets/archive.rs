@@ -20,13 +20,23 @@ pub struct Archive {
 impl Archive {
     /// Sets up `folder` and downloads the suite's index.
     pub fn open(folder: PathBuf, suite: &str) -> Result<Self> {
+        Self::open_index(folder, "deb", suite)
+    }
+
+    /// The same for source packages.
+    pub fn open_sources(folder: PathBuf, suite: &str) -> Result<Self> {
+        Self::open_index(folder, "deb-src", suite)
+    }
+
+    /// `kind`: the first word of a line in sources.list(5).
+    fn open_index(folder: PathBuf, kind: &str, suite: &str) -> Result<Self> {
         for name in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(name))?;
         }
         fs::write(folder.join("status"), "")?;
         fs::write(
             folder.join("sources.list"),
-            format!("deb [signed-by={KEYRING}] {} {suite} main\n", mirror()?),
+            format!("{kind} [signed-by={KEYRING}] {} {suite} main\n", mirror()?),
         )?;
         fs::write(folder.join("apt.conf"), configuration(&folder))?;
         let archive = Self { folder };
@@ -44,7 +54,7 @@ impl Archive {
             "--no-install-recommends",
             package,
         ]))?;
-        packages_in(&self.folder.join("cache/archives"))
+        files_in(&self.folder.join("cache/archives"), "deb")
     }
 
     /// Downloads `package` alone.
@@ -52,9 +62,21 @@ impl Archive {
         let folder = self.folder.join(package);
         fs::create_dir_all(&folder)?;
         process::output(self.apt().current_dir(&folder).args(["download", package]))?;
-        packages_in(&folder)?
+        files_in(&folder, "deb")?
             .pop()
             .with_context(|| format!("apt downloaded no {package}"))
+    }
+
+    /// Downloads the upstream source of a source package.
+    pub fn tarball(&self, package: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(package);
+        fs::create_dir_all(&folder)?;
+        let mut apt = self.apt();
+        apt.args(["--download-only", "--tar-only", "source", package]);
+        process::output(apt.current_dir(&folder))?;
+        files_in(&folder, "xz")?
+            .pop()
+            .with_context(|| format!("apt downloaded no source of {package}"))
     }
 
     /// The names of packages that begin so.
@@ -72,13 +94,13 @@ impl Archive {
     }
 }
 
-fn packages_in(folder: &Path) -> Result<Vec<PathBuf>> {
+fn files_in(folder: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let files = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(files
         .into_iter()
-        .filter(|file| file.extension().is_some_and(|extension| extension == "deb"))
+        .filter(|file| file.extension().is_some_and(|its| its == extension))
         .collect())
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{debian, pyenv, store};
+use super::{debian, pyenv, source, store};
 
 /// One line; see the option's help for what the fields mean.
 #[derive(Debug, Serialize)]
@@ -26,6 +26,7 @@ pub fn print() -> Result<()> {
         .iter()
         .map(|name| made(&home, name, true))
         .collect();
+    lines.extend(source::names().map(|name| built(&home, name)));
     let interpreters = pyenv::interpreters();
     if interpreters.is_empty() {
         let folder = pyenv::versions_folder().unwrap_or_default();
@@ -70,6 +71,14 @@ fn made(home: &Path, name: &str, rooted: bool) -> Line {
         version: Some(complete.version),
         stripped: true,
         absent: None,
+    }
+}
+
+/// An asset from the store that has its symbols itself.
+fn built(home: &Path, name: &str) -> Line {
+    Line {
+        stripped: false,
+        ..made(home, name, false)
     }
 }
 
@@ -126,6 +135,7 @@ mod tests {
             (plain.python, plain.root),
             (Some(home.path().join("plain/bin/python3.13")), None)
         );
+        assert!(plain.stripped && !built(home.path(), "plain").stripped);
         let missing = made(home.path(), "missing", true);
         assert_eq!(
             missing.absent.as_deref(),

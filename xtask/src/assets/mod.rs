@@ -9,6 +9,7 @@ mod debian;
 mod list;
 mod py_spy;
 mod pyenv;
+mod source;
 mod store;
 
 pub use py_spy::{executable as py_spy, make as make_py_spy};
@@ -17,7 +18,8 @@ pub use py_spy::{executable as py_spy, make as make_py_spy};
 ///
 /// debian-X.Y is Debian's own interpreter with its libraries in a folder to chroot into, and its separate debug file, downloaded by apt
 /// from this machine's mirror; apt's own state stays untouched. stripped-X.Y.Z is pyenv's interpreter with a stripped copy of its
-/// libpython. What is there already is left alone: remove its folder to have it made again.
+/// libpython. freethreaded-X.Y and musl-X.Y, which Debian has not, are built from its source package in some minutes, and keep their
+/// symbols. What is there already is left alone: remove its folder to have it made again.
 #[derive(clap::Args)]
 pub struct Args {
     /// Make nothing, print one JSON line for each asset: name, python (as seen from root), root (to chroot into, or null), version,
@@ -43,6 +45,7 @@ pub fn make(names: &[String]) -> Result<()> {
     let known: Vec<_> = debian::NAMES
         .map(str::to_owned)
         .into_iter()
+        .chain(source::names().map(str::to_owned))
         .chain(pyenv::stripped_names())
         .collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
@@ -58,6 +61,8 @@ pub fn make(names: &[String]) -> Result<()> {
         let made = store::make(&home, name, |folder| {
             if pyenv::is_stripped_name(name) {
                 pyenv::strip(name, folder)
+            } else if source::names().any(|built| built == name) {
+                source::build(name, folder)
             } else {
                 debian::unpack(name, folder)
             }
