@@ -42,8 +42,8 @@ impl Python {
     }
 }
 
-/// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, stripped copies of them but of 3.6, and
-/// Debian's, which are stripped too.
+/// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, stripped copies of them, and Debian's, which are
+/// stripped too.
 pub fn list() -> Result<Vec<Python>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
@@ -70,8 +70,7 @@ fn is_judged(name: &str) -> bool {
         version.starts_with("2.7") || minor(version).is_some_and(|minor: u32| minor >= oldest)
     };
     match name.split_once('-') {
-        Some(("pyenv", version)) => from(version, 6),
-        Some(("stripped", version)) => from(version, 7),
+        Some(("pyenv" | "stripped", version)) => from(version, 6),
         Some(("debian", version)) => from(version, 9),
         // pyenv itself is absent.
         _ => name == "pyenv",
@@ -96,6 +95,7 @@ mod tests {
             "pyenv-3.7.16",
             "pyenv-3.13.0",
             "stripped-2.7.18",
+            "stripped-3.6.15",
             "stripped-3.12.1",
             "debian-2.7",
             "debian-3.9",
@@ -104,7 +104,7 @@ mod tests {
         ] {
             assert!(is_judged(name), "{name}");
         }
-        for name in ["pyenv-3.5.9", "stripped-3.6.15"] {
+        for name in ["pyenv-3.5.9", "debian-3.8"] {
             assert!(!is_judged(name), "{name}");
         }
     }
