@@ -1,8 +1,8 @@
 //! Where 3.2 – 3.6 keep the GIL, by the code of a stripped file that uses it.
 
 use super::layout::{
-    DROPS_GIL, GIL_VARIABLE_SIZES, LOCK, READS_INTERVAL, READS_LOCKED, SIGNAL, TAKES_GIL,
-    TIMED_WAIT, WAIT,
+    DROPS_GIL, GIL_VARIABLE_SIZES, LOCK, NEVER_RETURN, READS_INTERVAL, READS_LOCKED, SIGNAL,
+    TAKES_GIL, TIMED_WAIT, WAIT,
 };
 use crate::target::Module;
 use crate::target::elf::Elf;
@@ -11,15 +11,17 @@ use crate::target::function::{Code, Use};
 /// A function that may be `take_gil` is looked for among so many that its exported user calls.
 const MAX_CALLS: usize = 16;
 
+const IMPORTS: [&str; 4] = [WAIT, TIMED_WAIT, SIGNAL, LOCK];
+
 /// The addresses of [`GIL_VARIABLES`](super::layout::GIL_VARIABLES) in the target's memory, if all that uses them agrees.
 pub(super) fn addresses(module: &Module) -> Option<[u64; 8]> {
     let bytes = module.bytes().ok()?;
-    let code = Code::read(&bytes, &[WAIT, TIMED_WAIT, SIGNAL, LOCK]).ok()?;
+    let code = Code::read(&bytes, &IMPORTS, &NEVER_RETURN).ok()?;
     let linked = agreed(&code).filter(|found| are_variables(&module.elf, found))?;
     Some(linked.map(|address| address.wrapping_add(module.load_bias)))
 }
 
-/// The same, as linked.
+/// The same, as linked. Each is used in two places at least, and these must agree.
 fn agreed(code: &Code) -> Option<[u64; 8]> {
     let locked = only(Body(code.uses(READS_LOCKED).ok()?).read(4))?;
     let interval = only(Body(code.uses(READS_INTERVAL).ok()?).read(8))?;
@@ -27,23 +29,18 @@ fn agreed(code: &Code) -> Option<[u64; 8]> {
     let drop = Body::that_calls(WAIT, code, DROPS_GIL)?;
     let (cond, mutex) = take.waits_on(TIMED_WAIT)?;
     let (switch_cond, switch_mutex) = drop.waits_on(WAIT)?;
-    // Both say who holds it, and only who takes it counts.
-    let dropped = drop.written(8);
-    let (held, counted): (Vec<u64>, Vec<u64>) = take
-        .written(8)
-        .partition(|one| drop.written(8).any(|other| other == *one));
-    let last_holder = only(held.into_iter())?;
-    let switch_number = only(counted.into_iter())?;
-    let agrees = only(dropped) == Some(last_holder)
-        && take.read(8).any(|one| one == switch_number)
-        && take.read(8).any(|one| one == interval)
-        && take.read(4).any(|one| one == locked)
-        && drop.written(4).any(|one| one == locked)
-        && drop.hands(SIGNAL, cond)
+    let last_holder = only(drop.written(8))?;
+    let switch_number = only(take.written(8).filter(|one| *one != last_holder))?;
+    let both_lock = |mutex| take.hands(LOCK, mutex) && drop.hands(LOCK, mutex);
+    let agrees = take.0.contains(&Use::Write(last_holder, 8))
+        && take.read(8).filter(|one| *one == switch_number).count() > 1
+        && take.0.contains(&Use::Read(interval, 8))
+        && take.0.contains(&Use::Read(locked, 4))
+        && drop.0.contains(&Use::Write(locked, 4))
         && take.hands(SIGNAL, switch_cond)
-        && [&take, &drop]
-            .iter()
-            .all(|body| body.hands(LOCK, mutex) && body.hands(LOCK, switch_mutex));
+        && drop.hands(SIGNAL, cond)
+        && both_lock(mutex)
+        && both_lock(switch_mutex);
     agrees.then_some([
         interval,
         last_holder,

@@ -36,6 +36,8 @@ pub const TIMED_WAIT: &str = "pthread_cond_timedwait";
 pub const SIGNAL: &str = "pthread_cond_signal";
 /// What it locks by.
 pub const LOCK: &str = "pthread_mutex_lock";
+/// What these end in on an error; the second is the compiler's (`-fstack-protector-strong`, as RHEL builds).
+pub const NEVER_RETURN: [&str; 2] = ["Py_FatalError", "__stack_chk_fail"];
 
 /// `Python/pystate.c`, 2.7 – 3.6: the thread state of the GIL's holder. Exported.
 pub const CURRENT_THREAD: &str = "_PyThreadState_Current";

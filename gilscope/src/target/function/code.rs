@@ -23,6 +23,9 @@ pub struct Code<'a> {
     boundaries: Boundaries,
     /// From where the loader puts the address of an imported function to its name.
     imports: HashMap<u64, &'a str>,
+    ends: &'a [&'a str],
+    /// Those of them that the file defines.
+    ends_at: Vec<u64>,
 }
 
 /// Something that a function does. Addresses are those that the file is linked for.
@@ -39,15 +42,25 @@ pub enum Use<'a> {
 }
 
 impl<'a> Code<'a> {
-    /// Reads an x86-64 ELF file. Of the imported functions only these are told apart.
+    /// Reads an x86-64 ELF file. Of the imported functions only these are told apart; those named in `ends` never
+    /// return, imported or not.
     ///
     /// # Errors
     /// If it is no such file.
-    pub fn read(elf: &'a [u8], imports: &[&'a str]) -> Result<Self, FunctionError> {
+    pub fn read(
+        elf: &'a [u8],
+        imports: &[&'a str],
+        ends: &'a [&'a str],
+    ) -> Result<Self, FunctionError> {
         let image = Image::parse(elf)?;
+        let ends_at = ends
+            .iter()
+            .filter_map(|name| symbol::address(&image, name).ok());
         Ok(Self {
             boundaries: Boundaries::of(&image)?,
-            imports: import::slots(&image, imports)?,
+            imports: import::slots(&image, &[imports, ends].concat())?,
+            ends,
+            ends_at: ends_at.collect(),
             image,
         })
     }
@@ -95,14 +108,24 @@ impl<'a> Code<'a> {
         Some(walked)
     }
 
-    /// Where control goes. Where another function begins, a call that never returns has ended this one.
+    /// Where control goes. Where another function begins, a call that never returns has ended this one; garbage from
+    /// behind another such call would only hide what is known.
     fn onward(&self, instruction: &Instruction) -> [Option<u64>; 2] {
         let falls = Some(instruction.next_ip()).filter(|to| !self.boundaries.contains(*to));
         match next(instruction) {
+            Next::Returns if self.never_returns(instruction) => [None, None],
             Next::Falls | Next::Returns => [falls, None],
             Next::Branches(to) => [falls, Some(to)],
             Next::Jumps(to) => [None, Some(to)],
             Next::Exit | Next::Nothing | Next::Unknown | Next::NotUserCode => [None, None],
+        }
+    }
+
+    fn never_returns(&self, call: &Instruction) -> bool {
+        match self.call(call, &Registers::default()) {
+            Some(Use::Call(to)) => self.ends_at.contains(&to),
+            Some(Use::Import(name, _)) => self.ends.contains(&name),
+            _ => false,
         }
     }
 
