@@ -7,9 +7,10 @@
     reason = "a test fails by panicking"
 )]
 
+use gilscope::interpreter::layout::GIL_VARIABLES;
 use gilscope::interpreter::{Interpreter, InterpreterError};
 use gilscope::model::{CondvarLock, FoundBy, Gil, GilLock};
-use gilscope::target::{Process, TargetError};
+use gilscope::target::{Elf, Process, TargetError};
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
@@ -30,6 +31,8 @@ sys.stdout.write('ready\\n')
 sys.stdout.flush()
 while True: time.sleep(60)
 ";
+/// One thread that waits for nothing but its input.
+const IDLE: &str = "import sys; print('ready'); sys.stdout.flush(); sys.stdin.readline()";
 /// What is awaited here comes within milliseconds; a loaded machine may take longer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -221,7 +224,7 @@ fn find_and_check_by(target: &Target, version: &str, is_stripped: bool) -> Inter
     let found_by = match (found.version.major, found.version.minor) {
         (3, 13..) => FoundBy::DebugOffsets,
         (3, 7..) => FoundBy::RuntimeSymbol,
-        (2, _) if is_stripped => FoundBy::MachineCode,
+        _ if is_stripped => FoundBy::MachineCode,
         _ => FoundBy::StaticSymbols,
     };
     assert_eq!(found.found_by, found_by);
@@ -362,43 +365,84 @@ fn what_is_not_supported_says_so() {
     );
 }
 
-/// Without symbols the code tells where 2.7's is.
+/// Without symbols the code tells where the GIL of those without `_PyRuntime` is: where the symbols of the original say.
 #[test]
-fn a_stripped_semaphore() {
-    for home in pyenv(&["2.7"]) {
+fn a_stripped_old_one() {
+    for home in pyenv(&["2.7", "3.6"]) {
         let dir = tempfile::tempdir().unwrap();
         let copy = dir.path().join("stripped.so");
         strip(&home, &copy);
         let target = Target::start(python(&home).arg(SPIN).env("LD_PRELOAD", &copy));
         let found = find_and_check_by(&target, &version_of(&home), true);
         assert_eq!(found.module.path, copy);
+        let gil = &found.gils(target.process().memory()).unwrap()[0];
+        let GilLock::Condvar(lock) = &gil.lock else {
+            continue;
+        };
+        let original = std::fs::File::open(libpython(&home)).unwrap();
+        let named = Elf::static_addresses(&original, GIL_VARIABLES).unwrap();
+        let [_, named @ ..] = named.expect("an original with symbols");
+        let found_at = [
+            lock.last_holder,
+            lock.locked,
+            lock.switch_number,
+            lock.cond,
+            lock.mutex,
+            lock.switch_cond,
+            lock.switch_mutex,
+        ];
+        let linked = found_at.map(|address| address - found.module.load_bias);
+        assert_eq!(linked, named, "{linked:x?}, {named:x?}");
     }
+}
+
+/// Each of these is needed, so that no single one is believed.
+#[test]
+fn code_that_does_not_tell() {
+    for home in pyenv(&["3.6"]) {
+        for function in [
+            "PyEval_AcquireLock",
+            "PyEval_ReleaseLock",
+            "PyEval_ThreadsInitialized",
+            "_PyEval_GetSwitchInterval",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let copy = dir.path().join("stripped.so");
+            strip(&home, &copy);
+            overwrite(&copy, function, &[0xc3]);
+            let target = Target::start(
+                python(&home)
+                    .arg(IDLE)
+                    .stdin(Stdio::piped())
+                    .env("LD_PRELOAD", &copy),
+            );
+            let error = Interpreter::find(&target.process()).unwrap_err();
+            assert!(
+                matches!(error, InterpreterError::Stripped { .. }),
+                "{function}: {error}"
+            );
+        }
+    }
+}
+
+/// Puts other code at a function's beginning.
+fn overwrite(file: &Path, function: &str, code: &[u8]) {
+    let options = std::fs::File::options().read(true).write(true).open(file);
+    let file = options.unwrap();
+    let elf = Elf::read(&file).unwrap();
+    let address = elf.symbol(function).expect(function).address;
+    file.write_all_at(code, elf.file_offset(address).unwrap())
+        .unwrap();
 }
 
 /// 2.7 makes its GIL with its second thread.
 #[test]
 fn no_gil_before_there_are_threads() {
     for home in pyenv(&["2.7"]) {
-        let script = "import sys; print('ready'); sys.stdout.flush(); sys.stdin.readline()";
-        let target = Target::start(python(&home).arg(script).stdin(Stdio::piped()));
+        let target = Target::start(python(&home).arg(IDLE).stdin(Stdio::piped()));
         let process = target.process();
         let found = Interpreter::find(&process).unwrap();
         assert_eq!(found.gils(process.memory()).unwrap(), []);
-    }
-}
-
-#[test]
-fn an_old_one_needs_its_symbols() {
-    for home in pyenv(&["3.6"]) {
-        let dir = tempfile::tempdir().unwrap();
-        let copy = dir.path().join("stripped.so");
-        strip(&home, &copy);
-        let target = Target::start(python(&home).arg(SPIN).env("LD_PRELOAD", &copy));
-        let error = Interpreter::find(&target.process()).unwrap_err();
-        assert!(
-            matches!(error, InterpreterError::Stripped { .. }),
-            "{error}"
-        );
     }
 }
 

@@ -9,8 +9,6 @@ use std::{
 
 /// CPython 3s that gilscope reads; and 2.7.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 6..=15;
-/// The first 3 whose GIL is found without the symbols that `strip` removes.
-const STRIPPED_FROM: u32 = 7;
 const WORKLOAD: &str = include_str!("../workloads/workload.py");
 
 /// A CPython that is on this machine.
@@ -45,12 +43,9 @@ impl Python {
 
     fn is_supported(&self) -> bool {
         let mut numbers = self.version.split('.').map(str::parse::<u32>);
-        let is_known = |minor: u32| {
-            SUPPORTED.contains(&minor) && (!self.is_stripped || minor >= STRIPPED_FROM)
-        };
         match (numbers.next(), numbers.next()) {
             (Some(Ok(2)), Some(Ok(minor))) => minor == 7,
-            (Some(Ok(3)), Some(Ok(minor))) => is_known(minor),
+            (Some(Ok(3)), Some(Ok(minor))) => SUPPORTED.contains(&minor),
             _ => false,
         }
     }

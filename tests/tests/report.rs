@@ -40,7 +40,7 @@ fn check_gil(process: &Process<'_>, python: &Python) {
         .split('.')
         .map(|number| number.parse().unwrap());
     let found_by = match (numbers.next().unwrap(), numbers.next().unwrap()) {
-        (2, _) if python.is_stripped => "machine-code",
+        (2, _) | (3, ..7) if python.is_stripped => "machine-code",
         (2, _) | (3, ..7) => "static-symbols",
         (3, 7..13_u32) => "runtime-symbol",
         _ => "debug-offsets",

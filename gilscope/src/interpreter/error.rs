@@ -43,9 +43,9 @@ pub enum InterpreterError {
         /// Its version.
         version: Version,
     },
-    /// Its GIL is known by symbols only, and it has none.
+    /// It has no symbols that tell where the GIL is, and its code is not as expected.
     #[error(
-        "not supported yet: CPython {version} in a stripped file ({}): there only symbols tell where the GIL is; run the program with an unstripped one",
+        "not supported yet: CPython {version} in a stripped file ({}) whose code does not tell where the GIL is; run the program with an unstripped one",
         path.display()
     )]
     Stripped {

@@ -167,9 +167,9 @@ fn old_interpreter_in(
             (semaphore.address(), found_by, Place::Semaphore(semaphore))
         })
     } else {
-        Statics::of_module(&module)?.map(|statics| {
+        Statics::of_module(&module)?.map(|(statics, found_by)| {
             let last = statics.last_address();
-            (last, FoundBy::StaticSymbols, Place::Statics(statics))
+            (last, found_by, Place::Statics(statics))
         })
     };
     if let Some((address, ..)) = &found

@@ -10,6 +10,7 @@ pub mod layout;
 mod locate;
 mod semaphore;
 mod statics;
+mod statics_code;
 pub mod version;
 
 pub use detect::Libc;

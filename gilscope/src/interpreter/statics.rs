@@ -2,7 +2,8 @@
 
 use super::layout::GIL_VARIABLES;
 use super::locate::{MAX_INTERVAL_US, Problem};
-use crate::model::{CondvarLock, Gil, GilLock};
+use super::statics_code;
+use crate::model::{CondvarLock, FoundBy, Gil, GilLock};
 use crate::target::{Memory, Module, ModuleError};
 
 /// Where its variables are.
@@ -13,11 +14,18 @@ pub(super) struct Statics {
 }
 
 impl Statics {
-    /// From the module's symbols; none in a stripped file.
-    pub(super) fn of_module(module: &Module) -> Result<Option<Statics>, ModuleError> {
-        let Some(addresses) = module.static_addresses(GIL_VARIABLES)? else {
-            return Ok(None);
+    /// From the module's symbols, else from its code; none where neither tells.
+    pub(super) fn of_module(module: &Module) -> Result<Option<(Statics, FoundBy)>, ModuleError> {
+        let named = module.static_addresses(GIL_VARIABLES)?;
+        let found = match named {
+            Some(addresses) => Some((addresses, FoundBy::StaticSymbols)),
+            None => statics_code::addresses(module).map(|found| (found, FoundBy::MachineCode)),
         };
+        Ok(found.map(|(addresses, found_by)| (Statics::at(addresses), found_by)))
+    }
+
+    /// At these addresses, in the order of [`GIL_VARIABLES`].
+    fn at(addresses: [u64; 8]) -> Statics {
         let [
             interval,
             last_holder,
@@ -37,7 +45,7 @@ impl Statics {
             switch_cond,
             switch_mutex,
         };
-        Ok(Some(Statics { interval, lock }))
+        Statics { interval, lock }
     }
 
     /// Where the GIL is said to be: its `gil_locked`.

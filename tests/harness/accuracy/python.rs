@@ -46,7 +46,7 @@ impl Python {
     }
 }
 
-/// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, stripped copies of them but of 3.6, and
+/// The CPythons that gilscope and the oracle both know: pyenv's 2.7, 3.6 and later, stripped copies of them, and
 /// Debian's, which are stripped too; a free-threaded one with its GIL switched on, and one on musl.
 pub fn list() -> Result<Vec<Python>> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -75,8 +75,7 @@ fn is_judged(name: &str) -> bool {
     };
     match name.split_once('-') {
         Some(("freethreaded" | "musl", _)) => true,
-        Some(("pyenv", version)) => from(version, 6),
-        Some(("stripped", version)) => from(version, 7),
+        Some(("pyenv" | "stripped", version)) => from(version, 6),
         Some(("debian", version)) => from(version, 9),
         // pyenv itself is absent.
         _ => name == "pyenv",
@@ -103,6 +102,7 @@ mod tests {
             "freethreaded-3.13",
             "musl-3.13",
             "stripped-2.7.18",
+            "stripped-3.6.15",
             "stripped-3.12.1",
             "debian-2.7",
             "debian-3.9",
@@ -111,7 +111,7 @@ mod tests {
         ] {
             assert!(is_judged(name), "{name}");
         }
-        for name in ["pyenv-3.5.9", "stripped-3.6.15"] {
+        for name in ["pyenv-3.5.9", "debian-3.8"] {
             assert!(!is_judged(name), "{name}");
         }
     }

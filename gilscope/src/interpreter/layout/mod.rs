@@ -13,7 +13,9 @@ pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
 pub use gil::GilFields;
 pub use runtime::of_version;
 pub use statics::{
-    CURRENT_THREAD, GIL_VARIABLES, SEMAPHORE_POINTER, SEMAPHORE_USERS, is_semaphore,
+    CURRENT_THREAD, DROPS_GIL, GIL_VARIABLE_SIZES, GIL_VARIABLES, LOCK, NEVER_RETURN,
+    READS_INTERVAL, READS_LOCKED, SEMAPHORE_POINTER, SEMAPHORE_USERS, SIGNAL, TAKES_GIL,
+    TIMED_WAIT, WAIT, is_semaphore,
 };
 
 /// Where the GIL of an interpreter is.

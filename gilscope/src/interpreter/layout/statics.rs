@@ -15,6 +15,30 @@ pub const GIL_VARIABLES: [&str; 8] = [
     "switch_mutex",
 ];
 
+/// The sizes of these, in bytes: those of `unsigned long`, pointer and `int`, and of `pthread_cond_t` and
+/// `pthread_mutex_t` in glibc and musl.
+pub const GIL_VARIABLE_SIZES: [u64; 8] = [8, 8, 4, 8, 48, 40, 48, 40];
+
+/// Exported functions of `Python/ceval.c`, 3.2 – 3.6. This one reads `gil_locked` and nothing else.
+pub const READS_LOCKED: &str = "PyEval_ThreadsInitialized";
+/// Reads `gil_interval` and nothing else.
+pub const READS_INTERVAL: &str = "_PyEval_GetSwitchInterval";
+/// Does little more than `take_gil`.
+pub const TAKES_GIL: &str = "PyEval_AcquireLock";
+/// Does little more than `drop_gil`.
+pub const DROPS_GIL: &str = "PyEval_ReleaseLock";
+
+/// What `Python/condvar.h`, 3.3 – 3.6 (`Python/ceval_gil.h`, 3.2), waits by, for an unlimited time.
+pub const WAIT: &str = "pthread_cond_wait";
+/// For a limited time.
+pub const TIMED_WAIT: &str = "pthread_cond_timedwait";
+/// What it wakes by.
+pub const SIGNAL: &str = "pthread_cond_signal";
+/// What it locks by.
+pub const LOCK: &str = "pthread_mutex_lock";
+/// What these end in on an error; the second is the compiler's (`-fstack-protector-strong`, as RHEL builds).
+pub const NEVER_RETURN: [&str; 2] = ["Py_FatalError", "__stack_chk_fail"];
+
 /// `Python/pystate.c`, 2.7 – 3.6: the thread state of the GIL's holder. Exported.
 pub const CURRENT_THREAD: &str = "_PyThreadState_Current";
 

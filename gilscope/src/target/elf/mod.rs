@@ -49,6 +49,8 @@ pub struct Segment {
     pub offset: u64,
     /// Its size in the file.
     pub file_size: u64,
+    /// Its size in memory, which ends in zeros that are not in the file.
+    pub memory_size: u64,
     /// The address that it was linked for.
     pub address: u64,
     /// May be written.
@@ -167,6 +169,15 @@ impl Elf {
         })
     }
 
+    /// Whether the program may write the whole of a variable that is linked for `address`.
+    pub fn is_variable(&self, address: u64, size: u64) -> bool {
+        let holds_it = |s: &Segment| {
+            let end = address.checked_sub(s.address)?.checked_add(size)?;
+            Some(s.writable && end <= s.memory_size)
+        };
+        self.segments.iter().any(|s| holds_it(s) == Some(true))
+    }
+
     /// What to add to a linked address to get the one in the target's memory. The loader maps each
     /// segment; others may have mapped the file too (to read it): so the value that most mappings
     /// agree on, of two the one whose code may be executed.
@@ -219,6 +230,7 @@ impl From<&ProgramHeader64<LE>> for Segment {
         Segment {
             offset: header.p_offset(LE),
             file_size: header.p_filesz(LE),
+            memory_size: header.p_memsz(LE),
             address: header.p_vaddr(LE),
             writable: flags.contains(elf::PF_W),
             executable: flags.contains(elf::PF_X),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use iced_x86::{Code, FlowControl, Instruction, Mnemonic};
 
 use super::FunctionError;
 use super::boundary::Boundaries;
@@ -11,9 +11,6 @@ use super::table;
 
 /// glibc's and musl's waiting functions reach at most 735 (2.31's `pthread_cond_wait`).
 const MAX_INSTRUCTIONS: usize = 20_000;
-/// No x86 instruction is longer (Intel SDM, volume 2, 2.3.11).
-const MAX_INSTRUCTION_LEN: usize = 15;
-
 /// More jump tables are not believable, and would take long to follow.
 const MAX_TABLES: usize = 64;
 /// How far back a jump's table is looked for.
@@ -64,7 +61,7 @@ struct Step {
 }
 
 /// What follows an instruction.
-enum Next {
+pub(super) enum Next {
     Exit,
     Nothing,
     Falls,
@@ -104,7 +101,7 @@ impl Descent<'_> {
         let Some((offset, _)) = self.image.code(at) else {
             return unless(after_call, FunctionError::LeavesFile { name: name(), at });
         };
-        let instruction = self.decode(at);
+        let instruction = self.image.instruction(at);
         let behind = instruction.next_ip();
         match next(&instruction) {
             Next::Exit => {
@@ -132,20 +129,14 @@ impl Descent<'_> {
         }
     }
 
-    fn decode(&self, at: u64) -> Instruction {
-        let (_, code) = self.image.code(at).unwrap_or_default();
-        let code = code.get(..MAX_INSTRUCTION_LEN).unwrap_or(code);
-        Decoder::with_ip(64, code, at, DecoderOptions::NONE).decode()
-    }
-
     /// The instructions up to this one into which control only falls.
     fn block(&self, mut at: u64) -> Vec<Instruction> {
-        let mut block = vec![self.decode(at)];
+        let mut block = vec![self.image.instruction(at)];
         while let Some(&before) = self.fallen.get(&at)
             && !self.landings.contains(&at)
             && block.len() < MAX_BLOCK
         {
-            block.push(self.decode(before));
+            block.push(self.image.instruction(before));
             at = before;
         }
         block.reverse();
@@ -212,7 +203,7 @@ fn unless(after_call: bool, error: FunctionError) -> Result<(), FunctionError> {
     if after_call { Ok(()) } else { Err(error) }
 }
 
-fn next(instruction: &Instruction) -> Next {
+pub(super) fn next(instruction: &Instruction) -> Next {
     let target = instruction.near_branch_target();
     match (instruction.flow_control(), instruction.code()) {
         (_, Code::INVALID) => Next::NotUserCode,

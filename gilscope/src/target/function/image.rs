@@ -1,5 +1,6 @@
 //! The parts of an ELF file that matter here: its sections and its segments of code and constants.
 
+use iced_x86::{Decoder, DecoderOptions, Instruction};
 use object::LittleEndian as LE;
 use object::elf::{EM_X86_64, ET_DYN, ET_EXEC, FileHeader64, PF_W, PF_X, PT_LOAD, ProgramHeader64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionTable};
@@ -8,6 +9,8 @@ use super::FunctionError;
 
 /// Linkers make one executable segment and few others; more are hostile and would make look-ups slow.
 const MAX_SEGMENTS: usize = 16;
+/// No x86 instruction is longer (Intel SDM, volume 2, 2.3.11).
+const MAX_INSTRUCTION_LEN: usize = 15;
 
 /// A parsed ELF file.
 pub(super) struct Image<'a> {
@@ -67,6 +70,13 @@ impl<'a> Image<'a> {
     pub(super) fn code(&self, address: u64) -> Option<(u64, &'a [u8])> {
         let mut executable = self.segments.iter().filter(|segment| segment.executable);
         executable.find_map(|segment| segment.from(address))
+    }
+
+    /// The instruction at this address; an invalid one where there is no code.
+    pub(super) fn instruction(&self, at: u64) -> Instruction {
+        let (_, code) = self.code(at).unwrap_or_default();
+        let code = code.get(..MAX_INSTRUCTION_LEN).unwrap_or(code);
+        Decoder::with_ip(64, code, at, DecoderOptions::NONE).decode()
     }
 
     /// The bytes from this address to the end of its segment, which the program cannot change.

@@ -20,14 +20,18 @@
 //!   the same names there are forwarders, which are refused here because they jump indirectly.
 
 mod boundary;
+mod code;
 mod descent;
 mod error;
 mod image;
+mod import;
+mod registers;
 mod symbol;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use code::{Code, Use};
 pub use error::FunctionError;
 
 /// A function, as file offsets to which uprobes can be attached.

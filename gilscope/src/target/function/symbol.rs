@@ -63,7 +63,7 @@ fn in_table(
 
 /// The bytes that hold the symbols' names. `SymbolTable::symbol_name` looks for the end of every name,
 /// which a hostile file can make quadratic.
-fn names<'a>(
+pub(super) fn names<'a>(
     image: &Image<'a>,
     symbols: &SymbolTable<'a, FileHeader64<LE>>,
 ) -> Result<&'a [u8], FunctionError> {
@@ -85,7 +85,7 @@ fn versions<'a>(
         .map(|(versions, _)| versions))
 }
 
-fn is_named(names: &[u8], symbol: &Sym64<LE>, name: &str) -> bool {
+pub(super) fn is_named(names: &[u8], symbol: &Sym64<LE>, name: &str) -> bool {
     usize::try_from(symbol.st_name.get(LE))
         .ok()
         .and_then(|start| names.get(start..)?.strip_prefix(name.as_bytes()))

@@ -1,4 +1,4 @@
-//! A minimal ELF file: one executable segment, one symbol table, perhaps versions and unwind table.
+//! A minimal ELF file: one executable segment, one symbol table, perhaps versions, relocations and unwind table.
 
 /// Where the code begins in memory and in the file; unequal, so that no test confuses the two.
 pub(super) const ADDRESS: u64 = 0x5000;
@@ -35,6 +35,7 @@ impl Symbol {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Elf {
     pub(super) code: Vec<u8>,
     pub(super) symbols: Vec<Symbol>,
@@ -43,6 +44,8 @@ pub(super) struct Elf {
     pub(super) versioned: bool,
     /// Distances from the start of the code at which the unwind table has entries.
     pub(super) unwound: Vec<u32>,
+    /// Where the loader puts an address, the symbol's number from 1, and the relocation's kind.
+    pub(super) relocations: Vec<(u64, u32, u32)>,
     pub(super) machine: u16,
 }
 
@@ -55,6 +58,7 @@ impl Elf {
             table: 11,
             versioned: false,
             unwound: Vec::new(),
+            relocations: Vec::new(),
             machine: 62,
         }
     }
@@ -78,6 +82,11 @@ impl Elf {
             put(&mut unwind, &start.to_le_bytes());
             put(&mut unwind, &[0; 4]);
         }
+        let relocations = self.relocations.iter();
+        let relocations = relocations.map(|&(slot, symbol, kind)| {
+            words(&[slot, u64::from(symbol) << 32 | u64::from(kind), 0])
+        });
+        let relocations = relocations.collect::<Vec<_>>().concat();
 
         let mut parts = vec![0; OFFSET as usize];
         put(&mut parts, &self.code);
@@ -91,12 +100,14 @@ impl Elf {
         let symbols = place(&symbols);
         let names = place(&names);
         let versions = place(&versions);
+        let relocations = place(&relocations);
         let mut headers = section(0, 0, (0, 0), 0, 0);
         put(&mut headers, &section(self.table, 2, symbols, 24, 2));
         put(&mut headers, &section(3, 0, names, 0, 0));
         if self.versioned {
             put(&mut headers, &section(0x6fff_ffff, 2, versions, 2, 1));
         }
+        put(&mut headers, &section(4, 8, relocations, 24, 1));
         let sections = place(&headers);
 
         let mut start = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0".to_vec();
