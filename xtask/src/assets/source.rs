@@ -147,6 +147,10 @@ fn install(version: &str, source: &Path, folder: &Path) -> Result<PathBuf> {
     }
     fs::rename(build.join("python"), folder.join(&python))?;
     fs::rename(source.join("Lib"), &library)?;
+    // For tests that build an extension module.
+    let headers = folder.join("include");
+    fs::rename(source.join("Include"), &headers)?;
+    fs::rename(build.join("pyconfig.h"), headers.join("pyconfig.h"))?;
     let modules = build.join(fs::read_to_string(build.join("pybuilddir.txt"))?.trim());
     let dynload = library.join("lib-dynload");
     fs::create_dir(&dynload)?;
