@@ -126,3 +126,34 @@ fn only<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Option<T> {
     let first = all.next()?;
     all.all(|other| other == first).then_some(first)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn variables_lie_apart_in_what_may_be_written() {
+        let elf = Elf::read(&std::fs::File::open("/proc/self/exe").unwrap()).unwrap();
+        let data = elf.segments.iter().filter(|segment| segment.writable);
+        let data = data.max_by_key(|segment| segment.memory_size).unwrap();
+        let start = data.address.next_multiple_of(8);
+        let good = [0, 8, 16, 24, 32, 80, 120, 168].map(|distance| start + distance);
+        assert!(are_variables(&elf, &good));
+        let with = |index: usize, address| {
+            let mut bad = good;
+            bad[index] = address;
+            are_variables(&elf, &bad)
+        };
+        let end = data.address + data.memory_size;
+        assert!(!with(5, good[7]), "the same mutex twice");
+        assert!(!with(5, good[5] - 8), "within another");
+        assert!(!with(7, good[7] + 4), "not aligned");
+        assert!(!with(7, (end - 32).next_multiple_of(8)), "partly outside");
+        let code = elf.segments.iter().find(|segment| segment.executable);
+        let code = code.unwrap().address.next_multiple_of(8);
+        assert!(!with(7, code), "not to be written");
+        assert!(!with(7, u64::MAX - 7), "no such address");
+    }
+}

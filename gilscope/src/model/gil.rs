@@ -10,7 +10,7 @@ pub enum FoundBy {
     RuntimeSymbol,
     /// The GIL's own variables, from the symbol table of a file that is not stripped (2.7, 3.2 – 3.6).
     StaticSymbols,
-    /// The GIL's own variables, from the instructions of exported functions that use them, in a stripped file (2.7).
+    /// The GIL's own variables, from the instructions of exported functions that use them, in a stripped file (2.7, 3.2 – 3.6).
     MachineCode,
     /// `_PyRuntime` from the dynamic symbol table and the `_Py_DebugOffsets` at its start (3.13+).
     DebugOffsets,

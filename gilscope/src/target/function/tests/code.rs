@@ -27,11 +27,11 @@ impl Assembler {
 
     /// An instruction that ends in the distance to this address.
     fn to(self, opcode: &[u8], address: u64) -> Self {
-        self.with_operand(opcode, address, &[])
+        self.operand_behind(opcode, address, &[])
     }
 
     /// The same with an operand behind that.
-    fn with_operand(self, opcode: &[u8], address: u64, operand: &[u8]) -> Self {
+    fn operand_behind(self, opcode: &[u8], address: u64, operand: &[u8]) -> Self {
         let behind = ADDRESS + (self.0.len() + opcode.len() + 4 + operand.len()) as u64;
         let distance = address.wrapping_sub(behind) as i32;
         self.plain(opcode)
@@ -89,8 +89,8 @@ fn variables_are_read_and_written() {
     let found = code()
         .to(&[0x8b, 0x05], A) // mov eax,[A]
         .to(&[0x48, 0x89, 0x3d], A) // mov [A],rdi
-        .with_operand(&[0x48, 0x83, 0x05], B, &[1]) // add qword [B],1
-        .with_operand(&[0xc7, 0x05], A, &[1, 0, 0, 0]) // mov dword [A],1
+        .operand_behind(&[0x48, 0x83, 0x05], B, &[1]) // add qword [B],1
+        .operand_behind(&[0xc7, 0x05], A, &[1, 0, 0, 0]) // mov dword [A],1
         .to(LEA_RBX, A)
         .plain(&[0x48, 0x8b, 0x43, 0x08]) // mov rax,[rbx+8]
         .plain(&[0x48, 0x8b, 0x04, 0x25, 0, 0x90, 0, 0]) // mov rax,[A], absolute
