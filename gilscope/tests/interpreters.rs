@@ -279,7 +279,14 @@ fn from_the_first_moment_on() {
 #[test]
 fn a_second_libpython_that_never_starts() {
     let homes = pyenv(ALL);
-    for (home, other) in homes.iter().zip(homes.iter().cycle().skip(2)) {
+    // Two that are both older than 3.7, too.
+    let old = pyenv(&["2.7", "3.6"]);
+    let old = old
+        .iter()
+        .zip(old.iter().rev())
+        .filter(|(one, other)| one != other);
+    let pairs = homes.iter().zip(homes.iter().cycle().skip(2));
+    for (home, other) in pairs.chain(old) {
         let load = format!("import ctypes; ctypes.CDLL({:?})", libpython(other));
         let target = Target::start(python(home).arg(format!("{load}\n{SPIN}")));
         find_and_check(&target, &version_of(home));

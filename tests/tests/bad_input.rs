@@ -54,6 +54,46 @@ fn not_python() {
     fails(&trace(sleep().pid()), 1, &["sleep", "is not Python"]);
 }
 
+/// Programs of other kinds: the C library in the program or not, many symbols of its own, another language's runtime.
+#[test]
+fn programs_of_other_languages() {
+    let folder = tempfile::tempdir().unwrap();
+    let waits = folder.path().join("waits.c");
+    let source =
+        "#include <stdio.h>\nint main(void) { puts(\"ready\"); fflush(stdout); return getchar(); }";
+    fs::write(&waits, source).unwrap();
+    for linked in ["-pie", "-no-pie", "-static", "-static-pie"] {
+        let program = folder.path().join(linked);
+        let mut compile = Command::new("cc");
+        let status = compile
+            .arg(linked)
+            .arg(&waits)
+            .arg("-o")
+            .arg(&program)
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cc: `apt-get install gcc libc6-dev` has it"
+        );
+        is_not_python(&mut Command::new(&program), linked);
+    }
+    let mut bash = Command::new("bash");
+    is_not_python(bash.args(["-c", "echo ready; read; true"]), "bash");
+    let mut node = Command::new("node");
+    if node.arg("--version").output().is_err() {
+        println!("skipped: no node: apt-get install nodejs");
+        return;
+    }
+    let script = "console.log('ready'); process.stdin.resume()";
+    is_not_python(Command::new("node").args(["-e", script]), "node");
+}
+
+fn is_not_python(command: &mut Command, name: &str) {
+    let target = Running::ready(command);
+    let ended = trace(target.pid());
+    fails(&ended, 1, &[name, "is not Python", "_PyRuntime"]);
+}
+
 #[test]
 fn pypy() {
     let mut command = Command::new("pypy3");

@@ -131,41 +131,63 @@ fn finalised_and_started_again() {
 fn two_in_one_process() {
     let folder = tempfile::tempdir().unwrap();
     let program = embedding(&folder);
-    // Before 3.7 a program may hold one only: both would be "the old one".
-    let all: Vec<_> = shared()
-        .into_iter()
-        .filter(|one| has_runtime(&one.python))
-        .collect();
-    for pair in all.windows(2) {
-        let [one, other] = pair else { continue };
-        let mut command = Command::new(&program);
-        for each in [one, other] {
-            command.arg(&each.library).arg(&each.home);
+    let all = shared();
+    let neighbours = all
+        .windows(2)
+        .filter_map(|pair| Some((pair.first()?, pair.last()?)));
+    // An old one, which has its GIL elsewhere, beside the newest.
+    let first_and_last = all.first().zip(all.last());
+    for (one, other) in neighbours.chain(first_and_last) {
+        println!("{}, {}", one.python.name, other.python.name);
+        for pair in [[one, other], [other, one]] {
+            let mut command = Command::new(&program);
+            let target = Running::ready(command.args(arguments(pair)));
+            let traced = trace(&target, &[]);
+            let version = traced_version(pair, &traced.ended.stderr);
+            check(&traced, &target, version);
         }
-        let target = Running::ready(&mut command);
-        let traced = trace(&target, &[]);
-        let complaint = &traced.ended.stderr;
-        let named = |each: &&&Shared| {
-            complaint.contains(&format!(
-                "has a second CPython, which is not traced: {}",
-                each.library.display()
-            ))
-        };
-        let both = [one, other];
-        let untraced = both.iter().find(named);
-        let untraced = untraced.unwrap_or_else(|| panic!("nothing of a second: {complaint}"));
-        let is_traced = |each: &&&Shared| each.library != untraced.library;
-        let traced_one = both.iter().find(is_traced).unwrap();
-        check(&traced, &target, &traced_one.python.version);
     }
 }
 
-fn has_runtime(python: &Python) -> bool {
-    let mut numbers = python
-        .version
-        .split('.')
-        .map(|number| number.parse().unwrap());
-    (numbers.next(), numbers.next()) >= (Some(3), Some(7_u32))
+/// A process whose parent was asked for is no different.
+#[test]
+fn two_in_a_descendant() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = embedding(&folder);
+    let all = shared();
+    let Some(pair) = all.last_chunk::<2>() else {
+        println!("skipped: two interpreters with shared libraries: pyenv install 3.11 3.12");
+        return;
+    };
+    let mut command = pair[0]
+        .python
+        .script("import subprocess, sys; subprocess.run(sys.argv[1:])");
+    let target = Running::ready(command.arg(&program).args(arguments(pair.each_ref())));
+    let traced = trace(&target, &["--children"]);
+    assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
+    traced_version(pair.each_ref(), &traced.ended.stderr);
+}
+
+/// What makes the embedding program run these.
+fn arguments(pair: [&Shared; 2]) -> [&Path; 4] {
+    let [one, other] = pair;
+    [&one.library, &one.home, &other.library, &other.home]
+}
+
+/// The version of the one that is traced, as just one of them is named as the one that is not.
+fn traced_version<'a>(pair: [&'a Shared; 2], complaint: &str) -> &'a str {
+    let is_untraced = pair.map(|one| {
+        let path = one.library.display();
+        complaint.contains(&format!(
+            "has a second CPython, which is not traced: {path}\n"
+        ))
+    });
+    let [one, other] = pair;
+    match is_untraced {
+        [false, true] => &one.python.version,
+        [true, false] => &other.python.version,
+        _ => panic!("which one is not traced? {complaint}"),
+    }
 }
 
 /// The program that the kernel started is the loader.

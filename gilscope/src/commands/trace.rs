@@ -119,12 +119,6 @@ fn targets(options: &Options, pids: &[u32]) -> anyhow::Result<Vec<(Process, Inte
     for pid in pids.iter().copied().collect::<BTreeSet<_>>() {
         let process = Process::open(pid)?;
         let interpreter = Interpreter::find(&process)?;
-        for path in &interpreter.others {
-            eprintln!(
-                "gilscope: process {pid} has a second CPython, which is not traced: {}",
-                path.display()
-            );
-        }
         let descendants = python_descendants(&process);
         if !options.children && !descendants.is_empty() {
             eprintln!(
@@ -140,7 +134,19 @@ fn targets(options: &Options, pids: &[u32]) -> anyhow::Result<Vec<(Process, Inte
     }
     let mut seen = BTreeSet::new();
     targets.retain(|(process, _)| seen.insert(process.pid));
+    for (process, interpreter) in &targets {
+        name_others(process.pid, interpreter);
+    }
     Ok(targets)
+}
+
+fn name_others(pid: u32, interpreter: &Interpreter) {
+    for path in &interpreter.others {
+        eprintln!(
+            "gilscope: process {pid} has a second CPython, which is not traced: {}",
+            path.display()
+        );
+    }
 }
 
 fn python_descendants(process: &Process) -> Vec<(Process, Interpreter)> {

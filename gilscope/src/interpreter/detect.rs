@@ -1,10 +1,11 @@
-//! Which mapped files are an interpreter: told by what they export, never by their names.
+//! Which mapped files are an interpreter: told by what they define, never by their names.
 
 use super::error::InterpreterError;
-use crate::target::elf::ElfError;
+use super::hidden;
+use crate::target::elf::{Elf, ElfError};
 use crate::target::module::modules;
 use crate::target::{Module, ModuleError, Process};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The C library that the process runs on; its condition variables differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +20,11 @@ pub enum Libc {
 
 /// What the mapped files are.
 pub(super) struct Survey {
-    /// Those that define `_PyRuntime` (3.7+), in the order of their addresses.
-    pub(super) runtimes: Vec<Module>,
+    /// Those that are an interpreter, in the order of their addresses.
+    pub(super) interpreters: Vec<Module>,
     pub(super) libc: Libc,
-    /// Defines `_PyThreadState_Current` (2.7 – 3.6).
-    pub(super) old: Option<Module>,
+    /// The program itself, if it exports none.
+    program: Option<Module>,
     pypy: Option<PathBuf>,
     unreadable: Option<ModuleError>,
 }
@@ -31,33 +32,46 @@ pub(super) struct Survey {
 /// Looks into every mapped file with code.
 pub(super) fn survey(process: &Process) -> Result<Survey, InterpreterError> {
     let mut survey = Survey {
-        runtimes: Vec::new(),
+        interpreters: Vec::new(),
         libc: Libc::Unknown,
-        old: None,
+        program: None,
         pypy: None,
         unreadable: None,
     };
+    let executable = process.executable()?;
     for module in modules(process)? {
         match module {
-            Ok(module) => survey.add(module),
+            Ok(module) => survey.add(module, &executable),
             Err(error) => survey.note(error),
         }
+    }
+    if survey.interpreters.is_empty()
+        && let Some(program) = survey.program.take()
+    {
+        survey.interpreters.extend(hidden::in_program(program));
     }
     Ok(survey)
 }
 
+/// Whether it defines what every CPython does: `_PyRuntime` from 3.7 on, `_PyThreadState_Current` before.
+pub(super) fn is_interpreter(elf: &Elf) -> bool {
+    ["_PyRuntime", "_PyThreadState_Current"]
+        .iter()
+        .any(|name| elf.symbol(name).is_some())
+}
+
 impl Survey {
-    fn add(&mut self, module: Module) {
+    fn add(&mut self, module: Module, executable: &Path) {
         let elf = &module.elf;
         if self.libc == Libc::Unknown {
             self.libc = libc_of(elf.interpreter.as_deref());
         }
-        if elf.symbol("_PyRuntime").is_some() {
-            self.runtimes.push(module);
-        } else if elf.symbol("_PyThreadState_Current").is_some() {
-            self.old.get_or_insert(module);
+        if is_interpreter(elf) {
+            self.interpreters.push(module);
         } else if elf.symbol("pypy_main_startup").is_some() || elf.has_symbol_prefix("PyPy") {
             self.pypy.get_or_insert(module.path);
+        } else if module.path == executable {
+            self.program = Some(module);
         }
     }
 

@@ -19,7 +19,7 @@ pub enum InterpreterError {
     Module(#[from] ModuleError),
     /// No mapped file is a CPython.
     #[error(
-        "process {pid} ({exe}) is not Python: no file that it has mapped exports CPython's _PyRuntime; pass the process that runs Python, perhaps one of its children"
+        "process {pid} ({exe}) is not Python: no file that it has mapped exports CPython's _PyRuntime, and the program itself has no such symbol; pass the process that runs Python, perhaps one of its children"
     )]
     NotPython {
         /// Process.

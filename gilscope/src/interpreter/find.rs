@@ -25,7 +25,7 @@ pub struct Interpreter {
     pub found_by: FoundBy,
     /// The file that it is in: a libpython or the program itself.
     pub module: Module,
-    /// Files with a further CPython in the same process, whose GILs are not reported.
+    /// Files with a further CPython in the same process that has made its GIL, which is not reported.
     pub others: Vec<PathBuf>,
     pid: u32,
     place: Place,
@@ -40,7 +40,8 @@ enum Place {
 }
 
 impl Interpreter {
-    /// Finds the process's CPython: of several the first (by address) that has made its GIL.
+    /// Finds the process's CPython: of several the first (by address) that has made its GIL. One older than 3.7 makes it
+    /// only with its second thread, and is found before that if no other is.
     pub fn find(process: &Process) -> Result<Interpreter, InterpreterError> {
         let found = find_in(process);
         // What was read of a process that ended meanwhile, or of another with its id, says nothing.
@@ -80,41 +81,58 @@ impl Interpreter {
             },
         })
     }
+
+    /// Whether it has made a GIL.
+    fn has_gil(&self, memory: Memory) -> Result<bool, InterpreterError> {
+        let gils = self.gils(memory)?;
+        match &self.place {
+            Place::Statics(statics) => Ok(statics.is_made(memory)?),
+            Place::Runtime(..) | Place::Semaphore(_) => Ok(!gils.is_empty()),
+        }
+    }
 }
 
 fn find_in(process: &Process) -> Result<Interpreter, InterpreterError> {
     let mut survey = detect::survey(process)?;
-    let modules = std::mem::take(&mut survey.runtimes);
-    let mut chosen = None;
-    let mut first_error = None;
-    let mut others = Vec::new();
-    for module in modules {
-        let path = module.path.clone();
+    let (mut started, mut idle, mut first_error) = (Vec::new(), None, None);
+    for module in std::mem::take(&mut survey.interpreters) {
         let found = interpreter_in(module, process, survey.libc);
-        match found.and_then(|found| found.gils(process.memory()).map(|_| found)) {
-            Ok(found) if chosen.is_none() => chosen = Some(found),
-            Ok(_) => others.push(path),
+        match found.and_then(|found| Ok((found.has_gil(process.memory())?, found))) {
+            Ok((true, found)) => started.push(found),
+            Ok((false, found)) => {
+                idle.get_or_insert(found);
+            }
             Err(error) => {
                 first_error.get_or_insert(error);
             }
         }
     }
-    if let Some(module) = survey.old.take_if(|_| chosen.is_none()) {
-        match old_interpreter_in(module, process, survey.libc) {
-            Ok(found) => chosen = Some(found),
-            Err(error) => {
-                first_error.get_or_insert(error);
-            }
-        }
-    }
-    match chosen {
-        Some(found) => Ok(Interpreter { others, ..found }),
+    let idle = idle.filter(|_| started.is_empty());
+    let mut all = started.into_iter().chain(idle);
+    match all.next() {
+        Some(found) => Ok(Interpreter {
+            others: all.map(|other| other.module.path).collect(),
+            ..found
+        }),
         None => Err(first_error.unwrap_or_else(|| survey.into_error(process))),
     }
 }
 
-/// The interpreter in a file that defines `_PyRuntime`, whether it has started or not.
+/// The interpreter in a file that is one, whether it has started or not.
 fn interpreter_in(
+    module: Module,
+    process: &Process,
+    libc: Libc,
+) -> Result<Interpreter, InterpreterError> {
+    if module.elf.symbol("_PyRuntime").is_some() {
+        new_interpreter_in(module, process, libc)
+    } else {
+        old_interpreter_in(module, process, libc)
+    }
+}
+
+/// The interpreter in a file that defines `_PyRuntime`.
+fn new_interpreter_in(
     module: Module,
     process: &Process,
     libc: Libc,
@@ -128,14 +146,19 @@ fn interpreter_in(
     if !is_writable(process, address)? {
         return Err(InterpreterError::NotInitialised { pid });
     }
-    let version = version::of_module(&module, memory)?.ok_or_else(|| {
-        let failed = "Py_Version holds no version".into();
-        InterpreterError::Unrecognised {
-            address,
-            version: Version::of(3, 11),
-            failed,
-        }
-    })?;
+    // Of a program's own symbols the linker may have left out some (`--gc-sections`), and with them the newest: then only
+    // the text of the version proves the minor one.
+    let is_sure = |version: &Version| version.micro.is_some() || !module.elf.has_all_symbols;
+    let version = version::of_module(&module, memory)?
+        .filter(is_sure)
+        .ok_or_else(|| {
+            let failed = "it does not tell its version".into();
+            InterpreterError::Unrecognised {
+                address,
+                version: Version::of(3, 11),
+                failed,
+            }
+        })?;
     let (layout, found_by) = layout_of(memory, address, version)?;
     Ok(Interpreter {
         version,
@@ -186,7 +209,7 @@ fn old_interpreter_in(
         let path = module.path;
         return Err(InterpreterError::Stripped { version, path });
     };
-    let found = Interpreter {
+    Ok(Interpreter {
         version,
         free_threaded: false,
         libc,
@@ -195,9 +218,7 @@ fn old_interpreter_in(
         others: Vec::new(),
         pid: process.pid,
         place,
-    };
-    found.gils(process.memory())?;
-    Ok(found)
+    })
 }
 
 fn layout_of(

@@ -6,6 +6,7 @@
 mod detect;
 mod error;
 mod find;
+mod hidden;
 pub mod layout;
 mod locate;
 mod semaphore;

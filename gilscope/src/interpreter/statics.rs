@@ -4,7 +4,7 @@ use super::layout::GIL_VARIABLES;
 use super::locate::{MAX_INTERVAL_US, Problem};
 use super::statics_code;
 use crate::model::{CondvarLock, FoundBy, Gil, GilLock};
-use crate::target::{Memory, Module, ModuleError};
+use crate::target::{Memory, MemoryError, Module, ModuleError};
 
 /// Where its variables are.
 #[derive(Debug)]
@@ -64,6 +64,11 @@ impl Statics {
             lock.cond,
         ];
         variables.into_iter().fold(0, u64::max)
+    }
+
+    /// Whether it is made.
+    pub(super) fn is_made(&self, memory: Memory) -> Result<bool, MemoryError> {
+        Ok(memory.read_i32(self.lock.locked)? >= 0)
     }
 
     /// The GIL. It is there before it is made: `PyEval_InitThreads` makes it when the second thread is to start

@@ -6,7 +6,7 @@
 use super::maps::Mapping;
 use object::LittleEndian as LE;
 use object::elf::{self, FileHeader64, ProgramHeader64, Sym64};
-use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
 use object::read::{ReadCache, ReadRef};
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -75,6 +75,8 @@ pub struct Elf {
     pub segments: Vec<Segment>,
     /// Path of the program interpreter (`PT_INTERP`), which names the C library's loader.
     pub interpreter: Option<Vec<u8>>,
+    /// Its symbols are those that `strip` removes.
+    pub has_all_symbols: bool,
     symbols: Vec<Sym64<LE>>,
     strings: Vec<u8>,
 }
@@ -89,6 +91,7 @@ impl Elf {
         let mut elf = Elf {
             segments: Vec::new(),
             interpreter: None,
+            has_all_symbols: false,
             symbols: Vec::new(),
             strings: Vec::new(),
         };
@@ -101,13 +104,35 @@ impl Elf {
             }
         }
         let sections = header.sections(LE, data)?;
-        let table = sections.symbols(LE, data, elf::SHT_DYNSYM)?;
+        elf.read_symbols(data, sections, elf::SHT_DYNSYM)?;
+        Ok(elf)
+    }
+
+    /// Reads the symbols that `strip` removes, the dynamic ones among them, in place of the dynamic ones. Where the
+    /// file has none, these stay.
+    pub fn read_all_symbols(&mut self, file: &File) -> Result<(), ElfError> {
+        let cache = ReadCache::new(file);
+        let data = Bounded(&cache);
+        check_machine(data)?;
+        let sections = FileHeader64::<LE>::parse(data)?.sections(LE, data)?;
+        self.read_symbols(data, sections, elf::SHT_SYMTAB)?;
+        self.has_all_symbols = true;
+        Ok(())
+    }
+
+    fn read_symbols<'a>(
+        &mut self,
+        data: Bounded<'a>,
+        sections: SectionTable<'a, FileHeader64<LE>, Bounded<'a>>,
+        kind: elf::SectionType,
+    ) -> Result<(), ElfError> {
+        let table = sections.symbols(LE, data, kind)?;
         if !table.is_empty() {
             let strings = sections.section(table.string_section())?;
-            elf.strings = strings.data(LE, data)?.to_vec();
-            elf.symbols = table.symbols().to_vec();
+            self.strings = strings.data(LE, data)?.to_vec();
+            self.symbols = table.symbols().to_vec();
         }
-        Ok(elf)
+        Ok(())
     }
 
     /// The dynamic symbol of this name, if the file defines it.

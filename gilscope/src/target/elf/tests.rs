@@ -58,9 +58,11 @@ fn own_c_library() {
 
 /// Reads the file and asks all that can be asked: an error is fine, a panic is not.
 fn exercise(file: &File, mappings: &[Mapping]) -> bool {
-    let Ok(elf) = Elf::read(file) else {
+    let Ok(mut elf) = Elf::read(file) else {
         return false;
     };
+    // Debian's has no such table.
+    let _ = elf.read_all_symbols(file);
     for name in ["getpid", "_PyRuntime", ""] {
         elf.symbol(name);
     }

@@ -52,6 +52,16 @@ impl Module {
         })
     }
 
+    /// With the symbols that `strip` removes as well, for [`Module::symbol`] and [`Module::elf`].
+    pub fn with_all_symbols(mut self) -> Result<Module, ModuleError> {
+        let read = self.elf.read_all_symbols(&self.file);
+        read.map_err(|source| ModuleError::Elf {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(self)
+    }
+
     /// The dynamic symbol of this name, where it lies in the target's memory.
     pub fn symbol(&self, name: &str) -> Option<Symbol> {
         let symbol = self.elf.symbol(name)?;

@@ -76,7 +76,7 @@ impl Process {
             return Err(TargetError::KernelThread { pid, comm });
         }
         let root = read_link(pid, "root")?;
-        let exe = seen_from(&root, &read_link(pid, "exe")?);
+        let exe = executable(pid, &root)?;
         let ns_pid = procfs::status_numbers(&status, "NSpid").last().copied();
         let process = Process {
             pid,
@@ -109,6 +109,11 @@ impl Process {
     pub fn check_same(&self) -> Result<(), TargetError> {
         let gone = TargetError::Gone { pid: self.pid };
         self.still_same().then_some(()).ok_or(gone)
+    }
+
+    /// Path of what it runs now, as the target sees it, with the kernel's ` (deleted)` if it was.
+    pub fn executable(&self) -> Result<PathBuf, TargetError> {
+        executable(self.pid, &self.root)
     }
 
     /// Its memory.
@@ -152,6 +157,10 @@ impl Process {
         let is_child = |&pid: &u32| read_stat(pid).is_ok_and(|stat| stat.ppid == self.pid);
         Ok(all.filter(is_child).collect())
     }
+}
+
+fn executable(pid: u32, root: &Path) -> Result<PathBuf, TargetError> {
+    Ok(seen_from(root, &read_link(pid, "exe")?))
 }
 
 /// Whether gilscope runs in the machine's first PID namespace, in which the kernel counts the ids
