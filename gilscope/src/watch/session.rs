@@ -2,7 +2,8 @@
 //! that they are about, and makes the report.
 
 use super::{
-    Options, WatchError, clock::now_ns, host::host, process::Watched, supported::check_supported,
+    Options, WatchError, clock::now_ns, host::host, locks, process::Watched,
+    supported::check_supported,
 };
 use crate::{
     collect::{EndedThread, Record, decode},
@@ -149,6 +150,11 @@ impl Session {
             Record::Interval(interval) => {
                 if let Some(process) = self.processes.get_mut(&interval.pid) {
                     process.interval(interval);
+                }
+            }
+            Record::Lock(record) => {
+                if let Some(process) = self.processes.get_mut(&record.header.tgid) {
+                    process.lock(locks::wait(&record), record.header.at_ns);
                 }
             }
             Record::ThreadStart(pid, tid, at_ns) => {
