@@ -6,6 +6,7 @@
 #![no_std]
 #![deny(missing_docs)]
 
+pub mod lock;
 pub mod maps;
 pub mod records;
 pub mod sched;

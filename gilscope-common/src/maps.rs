@@ -1,6 +1,7 @@
 //! Keys and values of the BPF maps.
 
 use crate::{
+    lock::Lock,
     sched::Sched,
     wait::{Finished, GilAddresses, Wait, kind},
 };
@@ -21,6 +22,28 @@ pub struct Target {
     pub follow_children: u32,
     /// One of [`source`].
     pub source: u32,
+    /// The lowest address in the target that a waiting function of its C library is returned into.
+    pub library: u64,
+    /// From there to just behind the highest; 0 if they are not known.
+    pub library_size: u64,
+    /// [`CallerKey::library`].
+    pub library_id: u32,
+    /// Not 0: its CPython has a parking lot, whose waiters sleep on a word on their own stack, before which the
+    /// lock's address is.
+    pub has_parking_lot: u32,
+}
+
+/// Key of `CALLERS`, whose values are of [`crate::lock::kind`]: a place in a C library where a function that waits is
+/// returned into.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallerKey {
+    /// Its distance from [`Target::library`].
+    pub distance: u64,
+    /// The library's number; never 0.
+    pub library: u32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// What the sleeps on a target's condition variables are measured by.
@@ -72,8 +95,10 @@ pub struct Thread {
     pub ended_ns: u64,
     /// Its scheduling.
     pub sched: Sched,
-    /// Its present wait.
+    /// Its present wait for a GIL.
     pub wait: Wait,
+    /// Its present wait for another lock.
+    pub lock: Lock,
     /// The process.
     pub tgid: u32,
     /// The thread.
@@ -171,6 +196,7 @@ mod user {
     pod!(
         super::Target,
         super::WordKey,
+        super::CallerKey,
         super::WordInfo,
         super::Thread,
         super::TotalsKey,
@@ -180,16 +206,18 @@ mod user {
         crate::records::IntervalRecord,
         crate::records::ThreadEndRecord,
         crate::records::ForkRecord,
+        crate::records::LockRecord,
     );
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 40);
+    assert!(size_of::<Target>() == 64);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 56);
     assert!(size_of::<Sched>() == 48);
     assert!(size_of::<Wait>() == 168);
-    assert!(size_of::<Thread>() == 240);
+    assert!(size_of::<Lock>() == 104);
+    assert!(size_of::<Thread>() == 344);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<Counters>() == 40);

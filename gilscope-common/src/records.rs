@@ -1,6 +1,6 @@
 //! The records that cross the ring buffer. Each begins with its [`Header`].
 
-use crate::maps::Thread;
+use crate::{lock::LockPlace, maps::Thread};
 
 /// Values of [`Header::kind`].
 pub mod kind {
@@ -16,6 +16,8 @@ pub mod kind {
     pub const EXEC: u32 = 5;
     /// A [`super::ForkRecord`].
     pub const FORK: u32 = 6;
+    /// A [`super::LockRecord`].
+    pub const LOCK: u32 = 7;
 }
 
 /// How every record begins.
@@ -72,9 +74,26 @@ pub struct ForkRecord {
     pub padding: u32,
 }
 
+/// A finished wait for a lock that is no GIL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LockRecord {
+    /// [`Header::at_ns`] is the first sleep's entry.
+    pub header: Header,
+    /// Which lock.
+    pub place: LockPlace,
+    /// Time asleep in it.
+    pub slept_ns: u64,
+    /// Not 0: it was under way when tracing began.
+    pub cut_at_start: u32,
+    /// Explicit padding.
+    pub padding: u32,
+}
+
 const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 32);
-    assert!(size_of::<ThreadEndRecord>() == 288);
+    assert!(size_of::<LockRecord>() == 72);
+    assert!(size_of::<ThreadEndRecord>() == 392);
     assert!(size_of::<ForkRecord>() == 32);
 };

@@ -221,39 +221,59 @@ impl Sleep {
 }
 
 impl Wait {
+    /// None so far.
+    pub const NONE: Self = Self {
+        start_ns: 0,
+        end_ns: 0,
+        sleep_ns: 0,
+        cpu_ns: 0,
+        switch_number: 0,
+        fields: GilAddresses {
+            last_holder: 0,
+            locked: 0,
+            switch_number: 0,
+        },
+        stack_pointer: 0,
+        finished: Finished {
+            kind: 0,
+            gil_id: 0,
+            start_ns: 0,
+            end_ns: 0,
+            timeouts: 0,
+            futile_wakeups: 0,
+            switches: 0,
+            cut_at_start: 0,
+        },
+        tstate: 0,
+        gil_id: 0,
+        phase: phase::IDLE,
+        kind: 0,
+        word: 0,
+        timeouts: 0,
+        futile_wakeups: 0,
+        switches: 0,
+        woken: 0,
+        cut_at_start: 0,
+        slept: 0,
+        timed: 0,
+        other_waiters: 0,
+    };
+
     /// A thread found asleep on a GIL's condition variable or semaphore when tracing began.
     pub const fn cut_at_start(gil_id: u32, word: u32, fields: GilAddresses, now_ns: u64) -> Self {
         Self {
             start_ns: now_ns,
             end_ns: now_ns,
             sleep_ns: now_ns,
-            cpu_ns: 0,
-            switch_number: 0,
             fields,
-            stack_pointer: 0,
-            finished: Finished {
-                kind: 0,
-                gil_id: 0,
-                start_ns: 0,
-                end_ns: 0,
-                timeouts: 0,
-                futile_wakeups: 0,
-                switches: 0,
-                cut_at_start: 0,
-            },
-            tstate: 0,
             gil_id,
             phase: phase::ASLEEP,
             kind: kind::WAIT,
             word,
-            timeouts: 0,
-            futile_wakeups: 0,
-            switches: 0,
-            woken: 0,
             cut_at_start: 1,
             slept: 1,
             timed: 1,
-            other_waiters: 0,
+            ..Self::NONE
         }
     }
 

@@ -2,11 +2,11 @@
 
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
-    helpers::bpf_get_current_comm,
+    helpers::{bpf_get_current_comm, generated::bpf_probe_read_kernel},
 };
 use gilscope_common::{
     maps::{Counters, Thread, Totals, TotalsKey},
-    records::{ForkRecord, Header, IntervalRecord, ThreadEndRecord, kind},
+    records::{ForkRecord, Header, IntervalRecord, LockRecord, ThreadEndRecord, kind},
     wait::Finished,
 };
 
@@ -105,12 +105,35 @@ pub fn finished(thread: &Thread, in_scheduler: bool) {
         },
         end_ns: finished.end_ns,
     };
-    let flags = if in_scheduler {
+    send(record, flags(in_scheduler));
+}
+
+/// A wait for a lock is over, which [`gilscope_common::lock::Lock`] has counted. A function of its own: the programs' stack is small.
+#[inline(never)]
+pub fn lock_finished(thread: &Thread, in_scheduler: bool) {
+    let record = LockRecord {
+        header: Header {
+            kind: kind::LOCK,
+            tgid: thread.tgid,
+            tid: thread.tid,
+            gil_id: 0,
+            at_ns: thread.lock.start_ns,
+        },
+        place: thread.lock.place,
+        slept_ns: thread.lock.slept_ns,
+        cut_at_start: thread.lock.cut_at_start,
+        padding: 0,
+    };
+    send(record, flags(in_scheduler));
+}
+
+#[inline(always)]
+fn flags(in_scheduler: bool) -> u64 {
+    if in_scheduler {
         BPF_RB_NO_WAKEUP.into()
     } else {
         wake_flags()
-    };
-    send(record, flags);
+    }
 }
 
 /// Totals are made as a thread goes to sleep on a GIL, so that the scheduler's events find them.
@@ -162,22 +185,29 @@ pub fn thread_started(thread: &Thread) {
 /// A thread is gone. Answers whether its record fitted.
 #[inline(always)]
 pub fn thread_ended(thread: &Thread, exit_code: i32) -> bool {
-    send(
-        ThreadEndRecord {
-            header: Header {
-                kind: kind::THREAD_END,
-                tgid: thread.tgid,
-                tid: thread.tid,
-                gil_id: 0,
-                at_ns: thread.ended_ns,
-            },
-            thread: *thread,
-            comm: bpf_get_current_comm().unwrap_or_default(),
-            exit_code,
-            padding: 0,
-        },
-        wake_flags(),
-    )
+    let Some(mut entry) = RECORDS.reserve::<ThreadEndRecord>(0) else {
+        record_lost();
+        return false;
+    };
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry's memory, which is the program's alone until it is submitted; too large to be made on the stack first.
+    unsafe {
+        (&raw mut (*record).header).write(Header {
+            kind: kind::THREAD_END,
+            tgid: thread.tgid,
+            tid: thread.tid,
+            gil_id: 0,
+            at_ns: thread.ended_ns,
+        });
+        let size = size_of::<Thread>() as u32;
+        let from: *const Thread = thread;
+        bpf_probe_read_kernel((&raw mut (*record).thread).cast(), size, from.cast());
+        (&raw mut (*record).comm).write(bpf_get_current_comm().unwrap_or_default());
+        (&raw mut (*record).exit_code).write(exit_code);
+        (&raw mut (*record).padding).write(0);
+    }
+    entry.submit(wake_flags());
+    true
 }
 
 /// A process replaced its program.

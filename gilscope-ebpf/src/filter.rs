@@ -8,6 +8,7 @@ use aya_ebpf::{
     },
 };
 use gilscope_common::{
+    lock::Lock,
     maps::{Target, Thread},
     sched::{Sched, state},
     wait::Wait,
@@ -60,22 +61,31 @@ pub fn thread_or_new(tgid: u32, tid: u32) -> Option<&'static mut Thread> {
     thread(tid)
 }
 
-/// A thread begins to be followed.
+/// What nothing is known of; too large for the stack.
+static UNKNOWN: Thread = Thread {
+    started_ns: 0,
+    ended_ns: 0,
+    sched: Sched::seen(0, state::UNKNOWN),
+    wait: Wait::NONE,
+    lock: Lock::NONE,
+    tgid: 0,
+    tid: 0,
+};
+
+/// A thread begins to be followed: the present one, or one that does not run yet.
 #[inline(always)]
 pub fn insert(tgid: u32, tid: u32, state: u32) {
     let now_ns = now_ns();
-    let thread = Thread {
-        started_ns: now_ns,
-        ended_ns: 0,
-        sched: Sched::seen(now_ns, state),
-        wait: Wait::default(),
-        tgid,
-        tid,
-    };
-    if THREADS.insert(tid, thread, 0).is_err() {
-        emit::entry_lost();
-    } else {
-        emit::thread_started(&thread);
+    if THREADS.insert(tid, &UNKNOWN, 0).is_err() {
+        return emit::entry_lost();
+    }
+    if let Some(thread) = thread(tid) {
+        thread.started_ns = now_ns;
+        thread.sched.since_ns = now_ns;
+        thread.sched.state = state;
+        thread.tgid = tgid;
+        thread.tid = tid;
+        emit::thread_started(thread);
     }
 }
 

@@ -5,11 +5,12 @@
 
 use aya_ebpf::{EbpfContext, macros::tracepoint, programs::TracePointContext};
 use gilscope_common::{
+    lock as lock_state,
     maps::{Thread, WordKey},
     wait::{phase, word},
 };
 
-use crate::{emit, filter, gil, stack};
+use crate::{emit, filter, gil, lock, stack};
 
 // Offsets in the tracepoints' context; user space checks them against the kernel's `format` files.
 const UADDR_OFFSET: usize = 16;
@@ -17,7 +18,8 @@ const OP_OFFSET: usize = 24;
 const RESULT_OFFSET: usize = 16;
 
 // `include/uapi/linux/futex.h`.
-const FUTEX_CMD_MASK: u32 = !(128 | 256);
+const FUTEX_PRIVATE_FLAG: u32 = 128;
+const FUTEX_CMD_MASK: u32 = !(FUTEX_PRIVATE_FLAG | 256);
 const FUTEX_WAIT: u32 = 0;
 const FUTEX_WAKE: u32 = 1;
 const FUTEX_WAIT_BITSET: u32 = 9;
@@ -46,10 +48,11 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
     if thread.wait.stack_pointer != 0 {
         return None;
     }
-    let op = field::<u64>(ctx, OP_OFFSET) as u32 & FUTEX_CMD_MASK;
+    let flags = field::<u64>(ctx, OP_OFFSET) as u32;
+    let op = flags & FUTEX_CMD_MASK;
     let wakes = op == FUTEX_WAKE || op == FUTEX_WAKE_BITSET;
     // By far the most calls: it lets go of the GIL and nothing is open.
-    if wakes && gil::has_nothing_to_tell(thread) {
+    if wakes && thread.lock.phase == lock_state::phase::IDLE && gil::has_nothing_to_tell(thread) {
         return None;
     }
     let key = WordKey {
@@ -61,6 +64,7 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
         if thread.wait.is_elsewhere() {
             emit::finished(thread, false);
         }
+        other_lock(thread, key.address, flags);
         return None;
     };
     if wakes {
@@ -78,6 +82,19 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
         return gil::sleeps(thread, &info, now_ns, op == FUTEX_WAIT_BITSET, locks);
     }
     None
+}
+
+/// A word that is no GIL's. What other processes share, and what the kernel itself announces, such as the end of a
+/// thread (`pthread_join`), lacks the private flag and is no lock of this process.
+#[inline(always)]
+fn other_lock(thread: &mut Thread, word: u64, flags: u32) {
+    let op = flags & FUTEX_CMD_MASK;
+    let sleeps = op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET;
+    if sleeps && flags & FUTEX_PRIVATE_FLAG != 0 {
+        lock::sleeps(thread, word, op == FUTEX_WAIT_BITSET);
+    } else {
+        lock::ends(thread);
+    }
 }
 
 /// The thread's id as the target itself knows it.
@@ -100,11 +117,13 @@ pub fn futex_exit(ctx: TracePointContext) -> u32 {
         return 0;
     }
     let (_, tid) = filter::current();
-    if let Some(thread) = filter::thread(tid)
-        && thread.wait.phase == phase::ASLEEP
-        && thread.wait.stack_pointer == 0
-    {
+    let Some(thread) = filter::thread(tid) else {
+        return 0;
+    };
+    if thread.wait.phase == phase::ASLEEP && thread.wait.stack_pointer == 0 {
         gil::wakes_up(thread, result);
+    } else if thread.lock.phase == lock_state::phase::ASLEEP {
+        lock::wakes_up(thread, result);
     }
     0
 }

@@ -7,7 +7,7 @@ use gilscope_common::{
     wait::{GilView, Sleep, phase, word as kind_of_word},
 };
 
-use crate::{emit, filter, maps::WORDS};
+use crate::{emit, filter, lock, maps::WORDS};
 
 /// What a word of the process's is to a GIL, if it is one's. Not when the GIL has gone with its interpreter: user space
 /// learns that within a second, and meanwhile another's may lie in its place.
@@ -42,6 +42,7 @@ pub fn sleeps(
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
         view: view(thread, info)?,
     };
+    lock::uses_gil(thread);
     emit::prepare_totals(thread, info.gil_id);
     thread.wait.fields = info.fields;
     if thread.wait.sleeps(&sleep) {
@@ -55,6 +56,7 @@ pub fn sleeps(
 pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
+    thread.lock.has_gil(cpu_ns);
     if thread.wait.word == kind_of_word::SEMAPHORE {
         let switches = thread.sched.involuntary_switches;
         let others = other_waiters(thread.wait.fields.locked);
@@ -97,6 +99,7 @@ pub fn has_nothing_to_tell(thread: &Thread) -> bool {
 /// It wakes others on one of a GIL's words.
 #[inline(always)]
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
+    lock::uses_gil(thread);
     let view = view(thread, info)?;
     if thread.wait.wakes_others(info.word, owns_mutex, &view) {
         emit::finished(thread, false);

@@ -2,7 +2,7 @@
 //! machines of `gilscope_common`, which are tested in user space.
 //!
 //! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
-//! only way out and counts every drop, `gil` moves a thread's wait on,
+//! only way out and counts every drop, `gil` and `lock` move a thread's waits on,
 //! `stack` tells who made a call; `futex`, `condvar`, `sched` and
 //! `process` are the hooks.
 #![no_std]
@@ -13,6 +13,7 @@ mod emit;
 mod filter;
 mod futex;
 mod gil;
+mod lock;
 mod maps;
 mod process;
 mod sched;

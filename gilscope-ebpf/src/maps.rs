@@ -1,10 +1,13 @@
 //! The maps, and the constants that user space sets before the programs are loaded.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     macros::map,
     maps::{HashMap, PerCpuArray, RingBuf},
 };
-use gilscope_common::maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey};
+use gilscope_common::maps::{
+    CallerKey, Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey,
+};
 
 /// Processes that are traced. The sizes of these maps are user space's to raise.
 #[map]
@@ -13,6 +16,10 @@ pub static TARGETS: HashMap<u32, Target> = HashMap::with_max_entries(1024, 0);
 /// Futex words of their GILs.
 #[map]
 pub static WORDS: HashMap<WordKey, WordInfo> = HashMap::with_max_entries(1024, 0);
+
+/// Where functions of their C libraries that wait are returned into: one of [`gilscope_common::lock::kind`].
+#[map]
+pub static CALLERS: HashMap<CallerKey, u32> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
 /// Their threads.
 #[map]

@@ -8,7 +8,7 @@ use aya_log_ebpf::debug;
 use gilscope_common::sched::state;
 
 use crate::{
-    emit, filter,
+    emit, filter, lock,
     maps::{self, TARGETS, THREADS},
 };
 
@@ -48,6 +48,9 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
         if thread.wait.is_no_longer_seen() {
             emit::finished(thread, false);
         }
+        if thread.lock.is_no_longer_seen() {
+            emit::lock_finished(thread, false);
+        }
         thread.sched.on_cpu_ns = thread.sched.cpu_time_ns(now_ns);
         thread.sched.since_ns = now_ns;
         thread.ended_ns = now_ns;
@@ -75,6 +78,7 @@ pub fn sched_process_exec(ctx: RawTracePointContext) -> i32 {
             if thread.wait.is_elsewhere() {
                 emit::finished(thread, false);
             }
+            lock::ends(thread);
             thread.wait.tstate = 0;
             thread.wait.word = 0;
             thread.wait.fields.last_holder = 0;

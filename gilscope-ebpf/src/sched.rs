@@ -7,6 +7,8 @@
 
 use aya_ebpf::{bindings::task_struct, macros::raw_tracepoint, programs::RawTracePointContext};
 
+use gilscope_common::wait::phase;
+
 use crate::{emit, filter, maps};
 
 /// One thread leaves a processor, another gets it.
@@ -19,6 +21,7 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
     {
         thread.sched.enters_cpu(now_ns);
         thread.wait.enters_cpu(now_ns);
+        thread.lock.enters_cpu(now_ns);
     }
     0
 }
@@ -31,6 +34,10 @@ fn leaves(ctx: &RawTracePointContext, now_ns: u64) {
         // `nvcsw` counts the same (`kernel/sched/core.c`: `__schedule`).
         let voluntary = ctx.arg::<u64>(0) as u8 == 0 && state(ctx) != 0;
         thread.sched.leaves_cpu(now_ns, voluntary);
+        let in_gil = thread.wait.phase == phase::ASLEEP;
+        if thread.lock.leaves_cpu(voluntary, in_gil) {
+            emit::lock_finished(thread, true);
+        }
         if thread.wait.leaves_cpu(voluntary) {
             emit::finished(thread, true);
         }

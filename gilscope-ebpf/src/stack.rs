@@ -7,10 +7,20 @@ use aya_ebpf::helpers::{
     generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 
-use crate::{filter, maps};
+use gilscope_common::{
+    lock::kind,
+    maps::{CallerKey, Target},
+};
+
+use crate::{
+    filter,
+    maps::{self, CALLERS},
+};
 
 /// `struct pt_regs`, x86-64 (`arch/x86/include/asm/ptrace.h`): offset of `sp`.
 const SP_OFFSET: usize = 152;
+/// Of `ip`.
+const IP_OFFSET: usize = 128;
 /// The frame of glibc's `__lll_lock_wait` is smaller than this (1 – 3 words, measured 2.31 – 2.43).
 const FRAME_WORDS: usize = 8;
 
@@ -34,11 +44,81 @@ pub fn inside_mutex_lock(tgid: u32) -> Option<bool> {
 
 #[inline(always)]
 fn top_of_stack() -> Option<[u64; FRAME_WORDS]> {
+    let sp = register(SP_OFFSET)?;
+    // SAFETY: a faulting read is answered by an error.
+    unsafe { bpf_probe_read_user(sp as *const [u64; FRAME_WORDS]) }.ok()
+}
+
+/// A register of the present thread's, as it was when it made the call.
+#[inline(always)]
+fn register(offset: usize) -> Option<u64> {
     // SAFETY: the helpers take the present task and answer where its registers are kept; a faulting
     // read is answered by an error.
     unsafe {
         let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
-        let sp: u64 = bpf_probe_read_kernel(registers.byte_add(SP_OFFSET).cast()).ok()?;
-        bpf_probe_read_user(sp as *const [u64; FRAME_WORDS]).ok()
+        bpf_probe_read_kernel(registers.byte_add(offset).cast()).ok()
     }
+}
+
+/// The return address into the function that waits is among the first so many words of the stack: the 1st of a mutex, the 8th – 11th of
+/// the rest (measured, glibc 2.36 – 2.43).
+const CALL_WORDS: usize = 16;
+
+/// A system call of the present thread's.
+pub struct Call {
+    ip: u64,
+    /// Its stack pointer.
+    pub sp: u64,
+    words: [u64; CALL_WORDS],
+}
+
+/// The present one, where it can be told.
+#[inline(always)]
+pub fn call() -> Option<Call> {
+    if !maps::has_task_registers() {
+        return None;
+    }
+    let sp = register(SP_OFFSET)?;
+    // SAFETY: a faulting read is answered by an error.
+    let words = unsafe { bpf_probe_read_user(sp as *const [u64; CALL_WORDS]) }.ok()?;
+    let ip = register(IP_OFFSET)?;
+    Some(Call { ip, sp, words })
+}
+
+impl Call {
+    /// What is waited for, one of [`kind`]: told by the innermost function that is known. `bitset`: the
+    /// call is a `FUTEX_WAIT_BITSET`.
+    #[inline(always)]
+    pub fn kind(&self, target: &Target, bitset: bool) -> u32 {
+        if let Some(kind) = known(target, self.ip) {
+            return kind;
+        }
+        for word in self.words {
+            if let Some(found) = known(target, word) {
+                // A condition variable's own sleeps are timed, or made by its function itself; this is its mutex, or the
+                // one inside it (glibc `nptl/lowlevellock.c`).
+                if found == kind::CONDVAR && !bitset {
+                    return kind::MUTEX;
+                }
+                return found;
+            }
+        }
+        kind::UNKNOWN
+    }
+}
+
+/// What the function waits for into which this address returns.
+#[inline(always)]
+fn known(target: &Target, address: u64) -> Option<u32> {
+    let distance = address.wrapping_sub(target.library);
+    if distance >= target.library_size {
+        return None;
+    }
+    let key = CallerKey {
+        distance,
+        library: target.library_id,
+        padding: 0,
+    };
+    // SAFETY: copied out at once.
+    unsafe { CALLERS.get(key) }.copied()
 }

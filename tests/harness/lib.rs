@@ -24,6 +24,6 @@ pub use condition::{DEADLINE, until};
 pub use held::Held;
 pub use privilege::{for_anybody, need_root};
 pub use python::{Python, interpreters, python};
-pub use report::{Histogram, Process, Report, Thread};
+pub use report::{Histogram, Lock, Process, Report, Thread};
 pub use running::{Ended, Running};
 pub use tracer::{Traced, Tracer, run};

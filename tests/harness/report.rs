@@ -99,6 +99,11 @@ impl<'a> Process<'a> {
         Histogram(&self.0["gil_wait"])
     }
 
+    /// All locks other than its GILs.
+    pub fn locks(&self) -> Vec<Lock<'a>> {
+        list(&self.0["locks"]).map(Lock).collect()
+    }
+
     /// Exit status, as a shell has it; `None` if it has not ended, or nobody knows how.
     pub fn exit_status(&self) -> Option<i64> {
         let status = &self.0["ended"]["status"];
@@ -117,6 +122,11 @@ impl<'a> Thread<'a> {
         number(self.0, path)
     }
 
+    /// Its waits for locks other than a GIL.
+    pub fn locks(&self) -> Vec<Lock<'a>> {
+        list(&self.0["locks"]).map(Lock).collect()
+    }
+
     /// Sum over all GILs.
     pub fn gil_sum(&self, path: &str) -> u64 {
         list(&self.0["gil"]).map(|gil| number(gil, path)).sum()
@@ -126,6 +136,22 @@ impl<'a> Thread<'a> {
     pub fn histograms(&self) -> Vec<Histogram<'a>> {
         let both = |gil: &'a Value| [Histogram(&gil["wait"]), Histogram(&gil["yield"])];
         list(&self.0["gil"]).flat_map(both).collect()
+    }
+}
+
+/// A lock of it, or a thread's waits for one.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock<'a>(pub &'a Value);
+
+impl<'a> Lock<'a> {
+    /// A number of it.
+    pub fn number(&self, path: &str) -> u64 {
+        number(self.0, path)
+    }
+
+    /// The waits for it.
+    pub fn wait(&self) -> Histogram<'a> {
+        Histogram(&self.0["wait"])
     }
 }
 

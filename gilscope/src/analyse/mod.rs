@@ -7,6 +7,7 @@
 mod bucket;
 mod contended;
 mod histogram;
+mod locks;
 mod merged;
 mod others;
 mod process;
@@ -14,5 +15,6 @@ mod thread;
 
 pub use contended::Contended;
 pub use histogram::Histogram;
+pub use locks::DEFAULT_MAX_LOCKS;
 pub use merged::{Counted, Merged};
 pub use process::{DEFAULT_MAX_THREADS, Findings, Process};

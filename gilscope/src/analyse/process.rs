@@ -1,14 +1,16 @@
 //! The events of one process in, its findings out.
 
 use super::contended::Contended;
+use super::locks::{self, DEFAULT_MAX_LOCKS, Locks};
 use super::merged::Counted;
 use super::others::Others;
 use super::thread::Thread;
 use crate::model::{
-    Event, GilTotals, HistogramSummary, Interval, IntervalKind, OtherThreads, ThreadEnd,
-    ThreadReport, ThreadStart, WaitLoss,
+    Event, GilTotals, HistogramSummary, Interval, IntervalKind, LockReport, LockTotals, LockWait,
+    OtherLocks, OtherThreads, ThreadEnd, ThreadReport, ThreadStart, WaitLoss,
 };
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// Rows for threads, unless an option says otherwise.
 pub const DEFAULT_MAX_THREADS: usize = 4_096;
@@ -31,6 +33,8 @@ pub struct Process {
     contended: Contended,
     waits: Counted,
     ends: u64,
+    max_locks: usize,
+    locks: Locks,
 }
 
 /// Time waited, and a running number.
@@ -51,6 +55,12 @@ pub struct Findings {
     pub other_threads: Option<OtherThreads>,
     /// Waits that the kernel counted and that never arrived.
     pub loss: WaitLoss,
+    /// Locks that are no GIL, most waited for first.
+    pub locks: Vec<LockReport>,
+    /// Waits for such locks beyond the row limit.
+    pub other_locks: Option<OtherLocks>,
+    /// Waits for such locks that the kernel counted and that never arrived.
+    pub lock_loss: WaitLoss,
 }
 
 impl Process {
@@ -69,7 +79,14 @@ impl Process {
             contended: Contended::default(),
             waits: Counted::default(),
             ends: 0,
+            max_locks: DEFAULT_MAX_LOCKS,
+            locks: Locks::default(),
         }
+    }
+
+    /// The same with at most so many rows for locks, each of a thread and a lock.
+    pub fn with_max_locks(self, max_locks: usize) -> Self {
+        Self { max_locks, ..self }
     }
 
     /// Takes an event of this process. One of a thread that is not known makes it known; one of a
@@ -83,6 +100,8 @@ impl Process {
             Event::ThreadFacts(tid, facts) => self.with(tid, |thread| thread.learn(facts)),
             Event::ThreadTotals(tid, totals) => self.with(tid, |thread| thread.totals = totals),
             Event::GilTotals(tid, gil_id, totals) => self.gil_totals(tid, gil_id, totals),
+            Event::Lock(wait) => self.lock(&wait),
+            Event::LockTotals(tid, totals) => self.lock_totals(tid, totals),
         }
     }
 
@@ -161,6 +180,34 @@ impl Process {
         }
     }
 
+    fn lock(&mut self, wait: &LockWait) {
+        let mut is_new = false;
+        self.with(wait.tid, |thread| is_new = thread.locks.record(wait));
+        self.locks.rows += usize::from(is_new);
+        if self.locks.are_too_many(self.max_locks) {
+            self.keep_locks_to_limit();
+        }
+    }
+
+    fn lock_totals(&mut self, tid: u32, totals: LockTotals) {
+        let mut is_new = false;
+        self.with(tid, |thread| is_new = thread.locks.count(totals));
+        self.locks.rows += usize::from(is_new);
+    }
+
+    fn keep_locks_to_limit(&mut self) {
+        let threads = self.live.values_mut().chain(self.ended.values_mut());
+        let locks = threads.map(|thread| &mut thread.locks);
+        self.locks.keep_to_limit(locks, self.max_locks);
+    }
+
+    /// What lies at these addresses is no lock: waits for it so far are left out.
+    pub fn forget_locks(&mut self, addresses: &Range<u64>) {
+        for thread in self.live.values_mut().chain(self.ended.values_mut()) {
+            thread.locks.forget(addresses);
+        }
+    }
+
     /// Does something with the thread that an event is about.
     fn with(&mut self, tid: u32, change: impl FnOnce(&mut Thread)) {
         if let Some(thread) = self.live.get_mut(&tid) {
@@ -194,7 +241,7 @@ impl Process {
 
     fn keep_to_limit(&mut self) {
         while self.live.len() + self.ended.len() > self.max_threads {
-            let Some((key, thread)) = self.ended.pop_first() else {
+            let Some((key, mut thread)) = self.ended.pop_first() else {
                 return;
             };
             if self.last_ended.get(&thread.tid) == Some(&key) {
@@ -202,11 +249,13 @@ impl Process {
             }
             self.count_unfinished(&thread, self.from_ns);
             self.others.add(&thread);
+            self.locks.merge_all(&mut thread.locks);
         }
     }
 
     /// What was found until `end_ns`, the end of the trace or of the process.
     pub fn finish(mut self, end_ns: u64) -> Findings {
+        self.keep_locks_to_limit();
         let ended = std::mem::take(&mut self.ended).into_values();
         let threads: Vec<Thread> = self
             .live
@@ -224,9 +273,19 @@ impl Process {
                 waits.add(gil.waits());
             }
         }
+        let mut lock_loss = self.locks.loss;
+        threads
+            .iter()
+            .for_each(|thread| lock_loss.add(thread.locks.loss()));
+        let all: Vec<_> = threads.iter().map(|thread| &thread.locks).collect();
+        let (locks, of_threads) = locks::report(&all);
         let reports = threads
             .into_iter()
-            .map(|thread| thread.report(self.origin_ns, self.from_ns, end_ns));
+            .zip(of_threads)
+            .map(|(thread, locks)| ThreadReport {
+                locks,
+                ..thread.report(self.origin_ns, self.from_ns, end_ns)
+            });
         let mut threads: Vec<ThreadReport> = reports.collect();
         threads.sort_by_key(|thread| (std::cmp::Reverse(thread.waited_ns()), thread.tid));
         Findings {
@@ -236,6 +295,9 @@ impl Process {
             threads,
             other_threads: self.others.report(),
             loss,
+            locks,
+            other_locks: self.locks.others(),
+            lock_loss,
         }
     }
 

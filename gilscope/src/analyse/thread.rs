@@ -1,6 +1,7 @@
 //! What is known of one thread, and its row of the report.
 
 use super::histogram::Histogram;
+use super::locks::ThreadLocks;
 use super::merged::{Counted, Merged};
 use crate::model::{
     CpuTime, GilTotals, GilWaits, HistogramSummary, Interval, IntervalKind, ThreadFacts,
@@ -17,6 +18,7 @@ pub(super) struct Thread {
     pub facts: ThreadFacts,
     pub totals: ThreadTotals,
     pub gils: Vec<GilRow>,
+    pub locks: ThreadLocks,
 }
 
 /// A thread and one GIL.
@@ -79,6 +81,7 @@ impl Thread {
             gil.forced_switch.compact();
         }
         self.gils.shrink_to_fit();
+        self.locks.compact();
     }
 
     /// Time waited so far, by the kernel's count where there is one.
@@ -136,6 +139,8 @@ impl Thread {
                 .collect(),
             cpu: self.cpu(),
             loss: self.loss(),
+            locks: Vec::new(),
+            lock_loss: self.locks.loss(),
             ns_tid: self.facts.ns_tid,
             name: self.facts.name,
             os_name: self.facts.os_name,

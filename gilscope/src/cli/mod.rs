@@ -58,6 +58,10 @@ pub struct Cli {
     #[arg(long, value_name = "N", default_value_t = 4096, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_threads: u32,
 
+    /// Rows for locks other than the GIL, one for each thread and lock; waits beyond are merged
+    #[arg(long, value_name = "N", default_value_t = 1024, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_locks: u32,
+
     /// Follow the --pid targets' children too, those there and those to come (a COMMAND's always are)
     #[arg(long)]
     children: bool,
@@ -115,6 +119,7 @@ impl Cli {
             source: self.source,
             all_threads: self.all_threads,
             max_threads: self.max_threads as usize,
+            max_locks: self.max_locks as usize,
             children: self.children,
             quiet: self.quiet,
             kernel_log: self.verbose > 0,

@@ -4,7 +4,7 @@ use crate::model::{ExitStatus, GilTotals, Interval, IntervalKind, ThreadTotals};
 use aya::Pod;
 use gilscope_common::{
     maps::{Thread, Totals},
-    records::{ForkRecord, Header, IntervalRecord, ThreadEndRecord, kind},
+    records::{ForkRecord, Header, IntervalRecord, LockRecord, ThreadEndRecord, kind},
     sched::state,
 };
 
@@ -13,6 +13,8 @@ use gilscope_common::{
 pub enum Record {
     /// A wait or forced switch has finished.
     Interval(Interval),
+    /// A wait for another lock has finished.
+    Lock(LockRecord),
     /// A thread has begun: process, thread, when.
     ThreadStart(u32, u32, u64),
     /// A thread has ended.
@@ -61,6 +63,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
             let record: IntervalRecord = read(bytes, header.kind)?;
             Ok(Record::Interval(interval(&header, record.end_ns)))
         }
+        kind::LOCK => Ok(Record::Lock(read(bytes, header.kind)?)),
         kind::THREAD_START => Ok(Record::ThreadStart(header.tgid, header.tid, header.at_ns)),
         kind::THREAD_END => {
             let record: ThreadEndRecord = read(bytes, header.kind)?;
@@ -224,6 +227,12 @@ mod tests {
             padding: 0,
         };
         assert_eq!(decode(&bytes(&fork)), Ok(Record::Fork(10, 12, 100)));
+        let lock = LockRecord {
+            header: header(kind::LOCK),
+            slept_ns: 50,
+            ..LockRecord::default()
+        };
+        assert_eq!(decode(&bytes(&lock)), Ok(Record::Lock(lock)));
         assert_eq!(
             decode(&bytes(&header(kind::THREAD_START))),
             Ok(Record::ThreadStart(10, 11, 100))

@@ -37,6 +37,8 @@ pub struct Options {
     pub all_threads: bool,
     /// Rows for threads.
     pub max_threads: usize,
+    /// Rows for locks.
+    pub max_locks: usize,
     /// Follow what the targets fork.
     pub children: bool,
     /// No progress.

@@ -104,6 +104,7 @@ fn session_options(options: &Options, follow_children: bool) -> watch::Options {
     watch::Options {
         limits: Limits::default(),
         max_threads: options.max_threads,
+        max_locks: options.max_locks,
         follow_children,
         source: match options.source {
             Source::Auto => None,

@@ -34,7 +34,7 @@ pub struct Version {
 
 impl Version {
     /// A release of which only this much is known.
-    pub fn of(major: u8, minor: u8) -> Version {
+    pub const fn of(major: u8, minor: u8) -> Version {
         Version {
             major,
             minor,

@@ -1,5 +1,6 @@
 //! What happened in a target, one event at a time, as the analysis sees it.
 
+use super::lock::{LockTotals, LockWait};
 use super::report::TickSource;
 
 /// What an interval was.
@@ -124,4 +125,8 @@ pub enum Event {
     ThreadTotals(u32, ThreadTotals),
     /// What the kernel counted of a thread's waits for a GIL (their ids first) so far; replaces what it said before.
     GilTotals(u32, u32, GilTotals),
+    /// A wait for a lock that is no GIL has finished.
+    Lock(LockWait),
+    /// What the kernel counted of a thread's waits for such locks (its id first) so far; replaces what it said before.
+    LockTotals(u32, LockTotals),
 }

@@ -5,6 +5,7 @@
 
 mod event;
 mod gil;
+mod lock;
 mod progress;
 mod report;
 
@@ -12,8 +13,10 @@ pub use event::{
     Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadFacts, ThreadStart, ThreadTotals,
 };
 pub use gil::{CondvarLock, FoundBy, Gil, GilLock, GilOwner, WaitSource};
+pub use lock::{LockId, LockKind, LockTotals, LockWait, Purpose};
 pub use progress::Progress;
 pub use report::{
-    CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary, Host, Loss, OtherThreads, ProcessEnd,
-    ProcessReport, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss,
+    CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary, Host, LockReport, LockWaits, Loss,
+    OtherLocks, OtherThreads, ProcessEnd, ProcessReport, Report, SCHEMA, SCHEMA_VERSION,
+    ThreadReport, TickSource, Unfinished, WaitLoss,
 };

@@ -4,6 +4,7 @@
 //! [`Report::started_at`]. An `Option` is `null` where the figure is not known.
 
 use super::gil::{FoundBy, WaitSource};
+use super::lock::{LockKind, Purpose};
 use serde::Serialize;
 
 /// The value of [`Report::schema`].
@@ -83,6 +84,12 @@ pub struct ProcessReport {
     pub threads: Vec<ThreadReport>,
     /// Threads merged beyond the row limit.
     pub other_threads: Option<OtherThreads>,
+    /// Locks that are no GIL, most waited for first.
+    pub locks: Vec<LockReport>,
+    /// Waits for locks merged beyond the row limit.
+    pub other_locks: Option<OtherLocks>,
+    /// What was lost of the waits for locks.
+    pub lock_loss: WaitLoss,
 }
 
 /// The end of a process.
@@ -178,6 +185,10 @@ pub struct ThreadReport {
     pub cpu: CpuTime,
     /// What was lost of its waits.
     pub loss: WaitLoss,
+    /// One entry per lock, other than a GIL, that it waited for.
+    pub locks: Vec<LockWaits>,
+    /// What was lost of its waits for locks.
+    pub lock_loss: WaitLoss,
 }
 
 impl ThreadReport {
@@ -309,4 +320,52 @@ impl OtherThreads {
     pub fn waited_ns(&self) -> u64 {
         self.unfinished.total_ns().saturating_add(self.wait.sum_ns)
     }
+}
+
+/// A lock that is no GIL.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockReport {
+    /// Index in [`ProcessReport::locks`].
+    pub id: u32,
+    /// `0x…`, in the target's memory.
+    pub address: String,
+    /// What it is.
+    pub kind: LockKind,
+    /// What is waited for.
+    pub purpose: Purpose,
+    /// How many threads waited for it.
+    pub threads: u64,
+    /// Waits of all threads.
+    pub wait: HistogramSummary,
+    /// Their waits cut off by the start or the end of tracing.
+    pub unfinished: Unfinished,
+}
+
+impl LockReport {
+    /// Time waited: finished waits and unfinished ones.
+    pub fn waited_ns(&self) -> u64 {
+        self.unfinished.total_ns().saturating_add(self.wait.sum_ns)
+    }
+}
+
+/// A thread's waits for one lock.
+#[derive(Clone, Debug, Serialize)]
+pub struct LockWaits {
+    /// [`LockReport::id`].
+    pub lock_id: u32,
+    /// Contended acquisitions.
+    pub wait: HistogramSummary,
+    /// Waits cut off by the start or the end of tracing; in no histogram.
+    pub unfinished: Unfinished,
+}
+
+/// Waits for locks that have no row of their own.
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherLocks {
+    /// How many rows, each of a thread and a lock, were merged.
+    pub rows: u64,
+    /// Their waits.
+    pub wait: HistogramSummary,
+    /// Their waits cut off by the start or the end of tracing.
+    pub unfinished: Unfinished,
 }

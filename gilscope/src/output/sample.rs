@@ -1,8 +1,9 @@
 //! A report for the tests of this room.
 
 use crate::model::{
-    CpuTime, FoundBy, GilInfo, GilWaits, HistogramSummary, Host, Loss, ProcessReport, Report,
-    SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss, WaitSource,
+    CpuTime, FoundBy, GilInfo, GilWaits, HistogramSummary, Host, LockKind, LockReport, Loss,
+    ProcessReport, Purpose, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished,
+    WaitLoss, WaitSource,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -57,6 +58,8 @@ pub(super) fn thread(tid: u32, name: &str, wait: HistogramSummary) -> ThreadRepo
             involuntary_switches: 56,
         },
         loss: WaitLoss::default(),
+        locks: Vec::new(),
+        lock_loss: WaitLoss::default(),
     }
 }
 
@@ -112,6 +115,22 @@ pub(super) fn process() -> ProcessReport {
         contended_ns: 6_230 * MS,
         threads: vec![worker, main, idle(4_250)],
         other_threads: None,
+        locks: Vec::new(),
+        other_locks: None,
+        lock_loss: WaitLoss::default(),
+    }
+}
+
+/// A lock that three threads waited for.
+pub(super) fn lock(id: u32, purpose: Purpose, wait: HistogramSummary) -> LockReport {
+    LockReport {
+        id,
+        address: format!("{:#x}", 0x7f00_0000_2000_u64 + u64::from(id)),
+        kind: LockKind::Semaphore,
+        purpose,
+        threads: 3,
+        wait,
+        unfinished: Unfinished::default(),
     }
 }
 

@@ -2,24 +2,29 @@
 
 use super::{
     ProbeError,
+    callers::{self, Libraries, Library},
     load::{self, Limits, chain, refused},
     plan::Hooks,
     tracefs::Tracefs,
 };
-use crate::model::{CondvarLock, Gil, GilLock, WaitSource};
+use crate::{
+    model::{CondvarLock, Gil, GilLock, WaitSource},
+    target::Module,
+};
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
     programs::{Program, RawTracePoint, TracePoint, UProbe, uprobe::UProbeScope},
 };
 use gilscope_common::{
-    maps::{Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
+    maps::{CallerKey, Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
     wait::{Finished, GilAddresses, phase, word},
 };
 use std::{
     io,
     num::NonZeroU32,
     os::fd::{AsFd, AsRawFd, OwnedFd},
+    rc::Rc,
 };
 
 /// `BPF_NOEXIST`: an entry that the kernel has made meanwhile is the better one.
@@ -65,6 +70,8 @@ pub struct Probe {
     counters: PerCpuArray<MapData, Counters>,
     records: RingBuf<MapData>,
     stopped: Array<MapData, u32>,
+    callers: HashMap<MapData, CallerKey, u32>,
+    libraries: Libraries,
 }
 
 impl Probe {
@@ -95,6 +102,8 @@ impl Probe {
             counters: take(&mut ebpf, "COUNTERS")?,
             records: take(&mut ebpf, "RECORDS")?,
             stopped: take(&mut ebpf, STOPPED)?,
+            callers: take(&mut ebpf, "CALLERS")?,
+            libraries: Libraries::default(),
             ebpf,
         })
     }
@@ -121,6 +130,42 @@ impl Probe {
     pub fn unfollow(&mut self, pid: u32) {
         // One that is not there any more is as good as removed.
         let _ = self.targets.remove(&pid);
+    }
+
+    /// The C library among a process's files, and what to add to an address as linked to get one in the process; told to the
+    /// programs when it is new.
+    ///
+    /// # Errors
+    /// [`ProbeError::Map`].
+    pub fn library(
+        &mut self,
+        modules: impl Iterator<Item = Module>,
+    ) -> Result<Option<(Rc<Library>, u64)>, ProbeError> {
+        for module in modules {
+            let known = self.libraries.len();
+            let Some(library) = callers::library(&mut self.libraries, &module) else {
+                continue;
+            };
+            if self.libraries.len() > known {
+                self.publish(&library)?;
+            }
+            return Ok(Some((library, module.load_bias)));
+        }
+        Ok(None)
+    }
+
+    fn publish(&mut self, library: &Library) -> Result<(), ProbeError> {
+        for (distance, kind) in &library.callers {
+            let key = CallerKey {
+                distance: *distance,
+                library: library.id,
+                padding: 0,
+            };
+            self.callers
+                .insert(key, kind, 0)
+                .map_err(|error| map_error("write", "CALLERS", &error))?;
+        }
+        Ok(())
     }
 
     /// Probes the functions that wait on and signal condition variables in a process.

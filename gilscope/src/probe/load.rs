@@ -1,6 +1,6 @@
 //! Loads the embedded object with the facts of this kernel.
 
-use super::{ProbeError, btf::Btf};
+use super::{ProbeError, btf::Btf, callers::MAX_CALLERS};
 use aya::{Ebpf, EbpfLoader, util::KernelVersion};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use std::{error::Error, io};
@@ -8,7 +8,7 @@ use std::{error::Error, io};
 /// Built from `gilscope-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/gilscope.bpf.o");
 
-/// How much the kernel sets aside. Each entry takes some 250 bytes of kernel memory.
+/// How much the kernel sets aside. Each entry takes some 350 bytes of kernel memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Threads followed at one time.
@@ -80,6 +80,7 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .map_max_entries("TARGETS", limits.processes)
         // A process has one GIL as a rule, with 26 words.
         .map_max_entries("WORDS", limits.processes.saturating_mul(32))
+        .map_max_entries("CALLERS", MAX_CALLERS)
         .map_max_entries("THREADS", limits.threads)
         .map_max_entries("TOTALS", limits.threads.saturating_mul(2))
         .map_max_entries("RECORDS", limits.ring_bytes)

@@ -5,6 +5,7 @@
 
 mod attach;
 mod btf;
+mod callers;
 mod capabilities;
 mod error;
 mod load;
@@ -12,6 +13,7 @@ mod plan;
 mod tracefs;
 
 pub use attach::{Probe, fields_of};
+pub use callers::Library;
 pub use capabilities::check_permission;
 pub use error::ProbeError;
 pub use load::Limits;

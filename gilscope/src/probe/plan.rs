@@ -103,6 +103,7 @@ mod tests {
             name: name.to_owned(),
             entry_offset,
             exit_offsets,
+            return_addresses: Vec::new(),
         })
     }
 

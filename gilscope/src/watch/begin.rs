@@ -6,6 +6,7 @@ use crate::{
     target::{Thread as TargetThread, process::Stat},
 };
 use gilscope_common::{
+    lock::Lock,
     maps::Thread,
     sched::{Sched, state},
     wait::{Wait, word},
@@ -18,17 +19,22 @@ const FUTEX: u64 = 202;
 const SIGNAL_WORDS: std::ops::Range<u64> = 32..48;
 
 /// What the kernel should know of a thread that is there already. One that sleeps on a GIL's
-/// condition variable or semaphore is in a wait whose beginning nobody saw.
+/// condition variable or semaphore, or for another of the locks, is in a wait whose beginning nobody saw.
 pub fn thread<'a>(
     pid: u32,
     thread: &TargetThread,
     stat: &Stat,
     gils: impl Iterator<Item = &'a Gil>,
+    locks: impl FnOnce() -> Option<Lock>,
     now_ns: u64,
 ) -> Thread {
-    let wait = asleep_on(thread, gils)
-        .map(|(id, gil)| Wait::cut_at_start(id, word_of(gil), fields_of(gil), now_ns))
-        .unwrap_or_default();
+    let (wait, lock) = match asleep_on(thread, gils) {
+        Some((id, gil)) => {
+            let wait = Wait::cut_at_start(id, word_of(gil), fields_of(gil), now_ns);
+            (wait, Lock::NONE)
+        }
+        None => (Wait::NONE, locks().unwrap_or(Lock::NONE)),
+    };
     let state = match stat.state {
         'R' => state::UNKNOWN,
         _ => state::ASLEEP,
@@ -38,6 +44,7 @@ pub fn thread<'a>(
         ended_ns: 0,
         sched: Sched::seen(now_ns, state),
         wait,
+        lock,
         tgid: pid,
         tid: thread.tid,
     }

@@ -4,6 +4,7 @@ mod begin;
 mod clock;
 mod error;
 mod host;
+mod locks;
 mod options;
 mod process;
 mod session;

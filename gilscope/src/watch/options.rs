@@ -9,6 +9,8 @@ pub struct Options {
     pub limits: Limits,
     /// Rows for threads in the report of a process.
     pub max_threads: usize,
+    /// Rows for locks, each of a thread and a lock, in the report of a process.
+    pub max_locks: usize,
     /// Processes that a target forks are followed too.
     pub follow_children: bool,
     /// What the waits are measured by.

@@ -1,22 +1,22 @@
 //! One watched process: what is known of it from `/proc`, and its analysis.
 
-use super::{Options, WatchError, begin, clock::now_ns, host::tick_source, supported};
+use super::{Options, WatchError, begin, clock::now_ns, host::tick_source, locks, supported};
 use crate::{
     analyse,
     collect::{EndedThread, gil_totals, thread_totals},
-    interpreter::{Interpreter, Libc},
+    interpreter::{Interpreter, Libc, layout::has_parking_lot},
     model::{
-        Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, Interval, IntervalKind, ProcessEnd,
-        ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
+        Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, Interval, IntervalKind, LockWait,
+        ProcessEnd, ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
     },
-    probe::{Hooks, Probe, hooks},
+    probe::{Hooks, Library, Probe, hooks},
     target::{self, elf::Symbol, process::Stat},
 };
 use gilscope_common::{
     maps::{Target, Thread, TotalsKey, source},
     wait::{Finished, kind},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, rc::Rc, sync::Arc};
 
 /// How long a program may take to become a CPython; after that it is looked at less often.
 const STARTING_NS: u64 = 2_000_000_000;
@@ -32,7 +32,10 @@ pub struct Watched {
     follow_children: bool,
     /// What is probed in its C library, once it is.
     hooks: Option<Hooks>,
+    /// Its C library and where that is loaded, once it is known.
+    library: Option<(Rc<Library>, u64)>,
     analysis: analyse::Process,
+    max_locks: usize,
     origin_ns: u64,
     from_ns: u64,
     /// The threads that were there at the beginning, as they were.
@@ -55,6 +58,7 @@ impl Watched {
         let from_ns = now_ns();
         let mut watched = Self {
             analysis: analyse::Process::new(origin_ns, from_ns, options.max_threads),
+            max_locks: options.max_locks,
             process,
             interpreter,
             gils: Vec::new(),
@@ -62,6 +66,7 @@ impl Watched {
             source: WaitSource::Futex,
             follow_children: options.follow_children,
             hooks: None,
+            library: None,
             origin_ns,
             from_ns,
             at_start: HashMap::new(),
@@ -86,14 +91,20 @@ impl Watched {
         self.from_ns = now_ns();
         self.program_began_ns = self.from_ns;
         self.analysis =
-            analyse::Process::new(self.origin_ns, self.from_ns, self.analysis.max_threads());
+            analyse::Process::new(self.origin_ns, self.from_ns, self.analysis.max_threads())
+                .with_max_locks(self.max_locks);
         // The process before its threads: a futex call in between makes its thread known by itself.
         self.follow(probe)?;
         self.add_threads(probe)
     }
 
     /// Tells the kernel what it must know of the process.
-    fn follow(&self, probe: &mut Probe) -> Result<(), WatchError> {
+    fn follow(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
+        if self.interpreter.is_some() {
+            let modules = target::module::modules(&self.process)?.filter_map(Result::ok);
+            self.library = probe.library(modules)?;
+        }
+        let library = self.library.as_ref();
         let namespace = self.process.pid_namespace;
         let interpreter = self.interpreter.as_ref();
         // musl's is not what its callers return to: it leaves by jumps into others.
@@ -104,6 +115,10 @@ impl Watched {
             mutex_lock_size: mutex_lock.map_or(0, |function| function.size),
             pidns_dev: namespace.dev,
             pidns_ino: namespace.ino,
+            library: library.map_or(0, |(library, bias)| bias.wrapping_add(library.lowest)),
+            library_size: library.map_or(0, |(library, _)| library.size),
+            library_id: library.map_or(0, |(library, _)| library.id),
+            has_parking_lot: self.has_parking_lot().into(),
             follow_children: self.follow_children.into(),
             source: match self.source {
                 WaitSource::Futex => source::FUTEX,
@@ -114,13 +129,24 @@ impl Watched {
         Ok(())
     }
 
+    fn has_parking_lot(&self) -> bool {
+        let interpreter = self.interpreter.as_ref();
+        interpreter.is_some_and(|interpreter| has_parking_lot(interpreter.version))
+    }
+
     fn add_threads(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
         for thread in self.process.threads()? {
             // One that has ended meanwhile is none of ours.
             let Ok(stat) = thread.stat() else { continue };
             let now_ns = now_ns();
             let gils = self.gils.iter().map(|watched| &watched.gil);
-            let begun = begin::thread(self.process.pid, &thread, &stat, gils, now_ns);
+            let locks = locks::Locks {
+                library: self.library.as_ref().map(|(library, _)| &**library),
+                load_bias: self.library.as_ref().map_or(0, |(_, bias)| *bias),
+                has_parking_lot: self.has_parking_lot(),
+            };
+            let lock = || locks.asleep_on(self.process.memory(), &thread, now_ns);
+            let begun = begin::thread(self.process.pid, &thread, &stat, gils, lock, now_ns);
             probe.add_thread(&begun)?;
             self.analysis.apply(Event::ThreadStart(ThreadStart {
                 pid: self.process.pid,
@@ -177,6 +203,8 @@ impl Watched {
                 measured_from_ns: now_ns().saturating_sub(self.origin_ns),
                 ..gil_info(id, &gil, &python, source_of(&gil, self.source))
             };
+            // Threads may have waited for it before it was known.
+            self.analysis.forget_locks(&words_in(&gil));
             self.gils.push(WatchedGil {
                 gil,
                 info,
@@ -263,6 +291,19 @@ impl Watched {
         self.analysis.apply(Event::Interval(interval));
     }
 
+    /// A wait for another lock has finished, which began at `start_ns`.
+    pub fn lock(&mut self, wait: LockWait, start_ns: u64) {
+        let start_ns = start_ns.saturating_sub(self.origin_ns);
+        let is_gil = |known: &WatchedGil| {
+            known.lives
+                && start_ns < known.info.measured_from_ns
+                && words_in(&known.gil).contains(&wait.lock.address)
+        };
+        if !self.gils.iter().any(is_gil) {
+            self.analysis.apply(Event::Lock(wait));
+        }
+    }
+
     /// A thread has begun.
     pub fn thread_started(&mut self, probe: &mut Probe, tid: u32, at_ns: u64) {
         let pid = self.process.pid;
@@ -301,6 +342,8 @@ impl Watched {
     fn count(&mut self, probe: &Probe, thread: &Thread, now_ns: u64) {
         let totals = thread_totals(thread, now_ns);
         self.analysis.apply(Event::ThreadTotals(thread.tid, totals));
+        let totals = locks::totals(thread, now_ns);
+        self.analysis.apply(Event::LockTotals(thread.tid, totals));
         for key in self.totals_keys(thread) {
             if let Some(totals) = probe.totals(&key) {
                 let totals = gil_totals(&totals, Some(thread), key.gil_id, now_ns);
@@ -328,6 +371,9 @@ impl Watched {
             if finished.cut_at_start == 0 {
                 self.interval(interval(&thread, &finished));
             }
+        }
+        if thread.lock.is_no_longer_seen() {
+            self.lock(locks::finished(&thread), thread.lock.start_ns);
         }
         self.count(probe, &thread, now_ns);
         let facts = self.facts(thread.tid);
@@ -428,6 +474,9 @@ impl Watched {
             contended_ns: findings.contended_ns,
             threads: findings.threads,
             other_threads: findings.other_threads,
+            locks: findings.locks,
+            other_locks: findings.other_locks,
+            lock_loss: findings.lock_loss,
         };
         (report, findings.loss)
     }
@@ -470,6 +519,20 @@ impl WatchedGil {
     /// Whether it is this one, and not another's in the same place.
     fn is(&self, gil: &Gil) -> bool {
         self.lives && self.gil.address == gil.address && self.gil.owner == gil.owner
+    }
+}
+
+/// Where its futex words are.
+fn words_in(gil: &Gil) -> Range<u64> {
+    match &gil.lock {
+        // The mutex of the forced switch comes last (`struct _gil_runtime_state`); before 3.7 they are variables in any order.
+        GilLock::Condvar(lock) => {
+            let words = [lock.cond, lock.mutex, lock.switch_cond, lock.switch_mutex];
+            let first = words.iter().copied().min().unwrap_or(0);
+            let last = words.iter().copied().max().unwrap_or(0);
+            first..last.saturating_add(48)
+        }
+        GilLock::Semaphore { .. } => gil.address..gil.address.saturating_add(1),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
 //! that they are about, and makes the report.
 
-use super::{Options, WatchError, clock::now_ns, host::host, process::Watched, supported};
+use super::{Options, WatchError, clock::now_ns, host::host, locks, process::Watched, supported};
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::Interpreter,
@@ -144,6 +144,11 @@ impl Session {
             Record::Interval(interval) => {
                 if let Some(process) = self.processes.get_mut(&interval.pid) {
                     process.interval(interval);
+                }
+            }
+            Record::Lock(record) => {
+                if let Some(process) = self.processes.get_mut(&record.header.tgid) {
+                    process.lock(locks::wait(&record), record.header.at_ns);
                 }
             }
             Record::ThreadStart(pid, tid, at_ns) => {

@@ -4,6 +4,8 @@
 //! is believed ([`locate`](super::locate)), and by the tests in `tests/interpreters.rs` against the
 //! futex that a waiting thread sleeps on.
 
+use super::version::Version;
+
 mod debug_offsets;
 mod gil;
 mod runtime;
@@ -17,6 +19,15 @@ pub use statics::{
     READS_INTERVAL, READS_LOCKED, SEMAPHORE_POINTER, SEMAPHORE_USERS, SIGNAL, TAKES_GIL,
     TIMED_WAIT, WAIT, is_semaphore,
 };
+
+/// The first version with a parking lot (`Python/parking_lot.c`, `Python/lock.c`).
+const PARKING_LOT_FROM: Version = Version::of(3, 13);
+
+/// Whether locks may wait in a parking lot: then the waiter sleeps on a word on its own stack, and the lock's address is in the 8
+/// bytes before it (`struct wait_entry`; measured 3.13.0 – 3.15.2).
+pub fn has_parking_lot(version: Version) -> bool {
+    version >= PARKING_LOT_FROM
+}
 
 /// Where the GIL of an interpreter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::model::{
-    ExitStatus, GilWaits, HistogramSummary, OtherThreads, ProcessEnd, ProcessReport, TickSource,
+    ExitStatus, GilWaits, HistogramSummary, LockWaits, OtherLocks, OtherThreads, ProcessEnd,
+    ProcessReport, Purpose, TickSource, Unfinished,
 };
-use crate::output::sample::{MS, idle, process, report, waits};
+use crate::output::sample::{MS, idle, lock, process, report, waits};
 use serde_json::{Map, Value, json};
 
 fn schema() -> Value {
@@ -35,6 +36,17 @@ fn full() -> Report {
         ..OtherThreads::default()
     };
     full.other_threads = Some(others);
+    full.locks = vec![lock(0, Purpose::Contention, waits(9, 8, 7, 6, 5))];
+    full.threads[0].locks = vec![LockWaits {
+        lock_id: 0,
+        wait: waits(9, 8, 7, 6, 5),
+        unfinished: Unfinished::default(),
+    }];
+    full.other_locks = Some(OtherLocks {
+        rows: 3,
+        wait: waits(1, 1, 1, 1, 1),
+        unfinished: Unfinished::default(),
+    });
     report(full)
 }
 
@@ -204,7 +216,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 18);
+    assert_eq!(nullable, 19);
 }
 
 #[test]

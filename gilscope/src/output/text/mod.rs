@@ -1,6 +1,7 @@
 //! The report for people: the process first, then its worst threads, then what else there is to
 //! say. At most 100 columns wide.
 
+mod locks;
 mod notes;
 mod table;
 
@@ -58,6 +59,7 @@ pub fn write(
         headline(out, process, style)?;
         table::write(out, process, style, all_threads)?;
         notes::write(out, process, style)?;
+        locks::write(out, process, style)?;
     }
     notes::write_loss(out, &report.loss, style)
 }

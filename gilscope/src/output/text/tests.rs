@@ -1,8 +1,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::model::{GilWaits, HistogramSummary, Loss, OtherThreads, Unfinished};
-use crate::output::sample::{MS, idle, process, report, thread, waits};
+use crate::model::{
+    GilWaits, HistogramSummary, Loss, OtherLocks, OtherThreads, Purpose, Unfinished,
+};
+use crate::output::sample::{MS, idle, lock, process, report, thread, waits};
 
 fn shown_with(report: &Report, style: Style, all_threads: bool) -> String {
     let mut out = Vec::new();
@@ -188,6 +190,38 @@ fn says_what_was_lost() {
     );
 }
 
+/// The five worst, who sleeps on purpose apart from who is hindered, and never among the GIL's.
+#[test]
+fn other_locks_come_last() {
+    assert!(!shown(process()).contains("lock"));
+    let wait = |ms| waits(10, ms, 1_000, 2_000, 3 * MS);
+    let mut contended = process();
+    contended.locks = (0..7)
+        .map(|id| lock(id, Purpose::Contention, wait(700 - u64::from(id))))
+        .collect();
+    contended.locks[1].unfinished.at_end_ns = 4 * MS;
+    contended.locks.push(lock(7, Purpose::Idle, wait(90_000)));
+    contended.other_locks = Some(OtherLocks {
+        rows: 3,
+        wait: wait(2),
+        unfinished: Unfinished::default(),
+    });
+    let expected = "
+Other locks, apart from the GIL: 70 waits, 4.88 s in all (4.00 ms of it unfinished).
+  0x7f0000002000 semaphore: 10 waits, 700 ms, longest 3.00 ms, 3 threads
+  0x7f0000002001 semaphore: 10 waits, 703 ms, longest 3.00 ms, 3 threads
+  0x7f0000002002 semaphore: 10 waits, 698 ms, longest 3.00 ms, 3 threads
+  0x7f0000002003 semaphore: 10 waits, 697 ms, longest 3.00 ms, 3 threads
+  0x7f0000002004 semaphore: 10 waits, 696 ms, longest 3.00 ms, 3 threads
+  2 more: 20 waits, 1.39 s in all (--json has them).
+Asleep on purpose, waiting for work: 10 times, 90.0 s in all, on 1 lock.
+Beyond the row limit: 10 waits, 2.00 ms in all.
+";
+    let text = shown(contended);
+    assert!(text.ends_with(expected), "{text}");
+    assert_fits(&text);
+}
+
 #[test]
 fn each_gil_has_its_row() {
     let mut two = process();
@@ -304,11 +338,19 @@ fn the_greatest_numbers_fit() {
     }
     let others = OtherThreads {
         threads: most,
-        wait: all,
+        wait: all.clone(),
         unfinished,
         ..OtherThreads::default()
     };
     process.other_threads = Some(others);
+    process.locks = (0..9)
+        .map(|_| lock(u32::MAX, Purpose::Unknown, all.clone()))
+        .collect();
+    for lock in &mut process.locks {
+        lock.address = format!("{most:#x}");
+        lock.kind = crate::model::LockKind::Condvar;
+        (lock.threads, lock.unfinished) = (most, unfinished);
+    }
     let mut report = report(process);
     report.loss = Loss {
         events_lost: most,

@@ -16,8 +16,17 @@ const MAX_TABLES: usize = 64;
 /// How far back a jump's table is looked for.
 const MAX_BLOCK: usize = 24;
 
-/// The file offsets of all exits of the function at `entry`, ascending.
-pub(super) fn exits(image: &Image, name: &str, entry: u64) -> Result<Vec<u64>, FunctionError> {
+/// What a function's code reaches.
+#[derive(Default)]
+pub(super) struct Reached {
+    /// File offsets of its exits; never empty.
+    pub exits: BTreeSet<u64>,
+    /// Addresses behind its calls and system calls.
+    pub returns: BTreeSet<u64>,
+}
+
+/// What the code of the function at `entry` reaches.
+pub(super) fn reached(image: &Image, name: &str, entry: u64) -> Result<Reached, FunctionError> {
     let mut descent = Descent {
         image,
         boundaries: Boundaries::of(image)?,
@@ -27,14 +36,14 @@ pub(super) fn exits(image: &Image, name: &str, entry: u64) -> Result<Vec<u64>, F
         fallen: HashMap::new(),
         landings: HashSet::new(),
         indirect: BTreeSet::new(),
-        exits: BTreeSet::new(),
+        reached: Reached::default(),
     };
     descent.jump(entry)?;
     descent.run()?;
-    if descent.exits.is_empty() {
+    if descent.reached.exits.is_empty() {
         return Err(FunctionError::NeverReturns { name: name.into() });
     }
-    Ok(descent.exits.into_iter().collect())
+    Ok(descent.reached)
 }
 
 struct Descent<'a> {
@@ -49,7 +58,7 @@ struct Descent<'a> {
     landings: HashSet<u64>,
     /// The indirect jumps.
     indirect: BTreeSet<u64>,
-    exits: BTreeSet<u64>,
+    reached: Reached,
 }
 
 /// An instruction to look at.
@@ -103,9 +112,12 @@ impl Descent<'_> {
         };
         let instruction = self.image.instruction(at);
         let behind = instruction.next_ip();
+        if is_call(&instruction) {
+            self.reached.returns.insert(behind);
+        }
         match next(&instruction) {
             Next::Exit => {
-                self.exits.insert(offset);
+                self.reached.exits.insert(offset);
                 Ok(())
             }
             Next::Nothing => Ok(()),
@@ -201,6 +213,13 @@ impl Descent<'_> {
 /// Garbage where a call may never return to ends a path; anywhere else it is an error.
 fn unless(after_call: bool, error: FunctionError) -> Result<(), FunctionError> {
     if after_call { Ok(()) } else { Err(error) }
+}
+
+fn is_call(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.flow_control(),
+        FlowControl::Call | FlowControl::IndirectCall
+    )
 }
 
 pub(super) fn next(instruction: &Instruction) -> Next {

@@ -43,6 +43,9 @@ pub struct Function {
     pub entry_offset: u64,
     /// The file offset of every `ret` that its code can reach without a call, ascending; never empty.
     pub exit_offsets: Vec<u64>,
+    /// The address, as linked, behind every call and system call that its code can reach without a call, ascending: what is on the
+    /// stack while it waits in one.
+    pub return_addresses: Vec<u64>,
 }
 
 /// Finds the function `name` in an x86-64 ELF shared object or executable: the default version of a
@@ -57,10 +60,11 @@ pub fn find(elf: &[u8], name: &str) -> Result<Function, FunctionError> {
         name: name.to_owned(),
         at: entry,
     })?;
-    let exit_offsets = descent::exits(&image, name, entry)?;
+    let reached = descent::reached(&image, name, entry)?;
     Ok(Function {
         name: name.to_owned(),
         entry_offset,
-        exit_offsets,
+        exit_offsets: reached.exits.into_iter().collect(),
+        return_addresses: reached.returns.into_iter().collect(),
     })
 }

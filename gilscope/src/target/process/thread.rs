@@ -29,6 +29,10 @@ pub struct SystemCall {
     pub number: u64,
     /// Its arguments.
     pub arguments: [u64; 6],
+    /// Stack pointer.
+    pub stack_pointer: u64,
+    /// Address of the instruction behind the call.
+    pub instruction: u64,
 }
 
 impl Thread {
@@ -89,11 +93,17 @@ fn parse_schedstat(bytes: &[u8]) -> Option<SchedStat> {
 fn parse_system_call(bytes: &[u8]) -> Option<SystemCall> {
     let mut words = std::str::from_utf8(bytes).ok()?.split_ascii_whitespace();
     let number = words.next()?.parse().ok()?;
+    let mut next = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
     let mut arguments = [0; 6];
     for argument in &mut arguments {
-        *argument = u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?;
+        *argument = next()?;
     }
-    Some(SystemCall { number, arguments })
+    Some(SystemCall {
+        number,
+        arguments,
+        stack_pointer: next()?,
+        instruction: next()?,
+    })
 }
 
 #[cfg(test)]
@@ -116,6 +126,7 @@ mod tests {
         let call = parse_system_call(line).unwrap();
         assert_eq!(call.number, 202);
         assert_eq!(call.arguments, [0x7f01, 0x189, 0, 0x7f02, 0, 0xffff_ffff]);
+        assert_eq!((call.stack_pointer, call.instruction), (0x7f03, 0x7f04));
         for other in ["running\n", "-1 0x7ffd 0x7f\n", "", "202 0x1"] {
             assert_eq!(parse_system_call(other.as_bytes()), None, "{other}");
         }

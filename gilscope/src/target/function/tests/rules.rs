@@ -85,6 +85,17 @@ fn calls_are_stepped_over_even_to_oneself() {
     assert_eq!(exits_of(&[0x0f, 0x05, RET]), Ok(vec![2]), "syscall");
 }
 
+/// Also those of a function that it jumps to, and none that is not reached.
+#[test]
+fn what_is_behind_its_calls_is_known() {
+    // call *%rax; syscall; jmp +1; (not reached); call *%rax; ret
+    let code = [
+        0xff, 0xd0, 0x0f, 0x05, 0xeb, 0x02, 0xff, 0xd0, 0xff, 0xd0, RET,
+    ];
+    let found = find(&Elf::of(&code).build(), "f").map(|function| function.return_addresses);
+    assert_eq!(found, Ok(vec![ADDRESS + 2, ADDRESS + 4, ADDRESS + 10]));
+}
+
 #[test]
 fn a_call_that_never_returns_ends_a_path() {
     // je past the call to a final call that nothing valid follows
@@ -223,6 +234,7 @@ fn the_default_version_is_taken() {
         name: name(),
         entry_offset: OFFSET + 1,
         exit_offsets: vec![OFFSET + 1],
+        return_addresses: Vec::new(),
     };
     assert_eq!(find(&elf.build(), "f"), Ok(found));
     elf.symbols.remove(2);

@@ -1,0 +1,99 @@
+//! Waits for locks other than the GIL: as many and as long as the threads themselves find, and never among the GIL's.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use gilscope_tests::{
+    Lock, Process, Python, Report, Running, Tracer, interpreters, kernel, need_root,
+};
+use serde_json::Value;
+
+const CONTENDED: &str = include_str!("../workloads/locks.py");
+
+/// A workload that holds still while tracing begins and ends: what it printed last, and the report.
+fn trace(python: &Python, workload: &str, options: &[&str]) -> (u32, Value, Report) {
+    let options = [&["--hold", "--seconds", "1"], options].concat();
+    let mut target = Running::start(&mut python.workload(workload, &options));
+    target.prints("idle");
+    let pid = target.pid();
+    kernel::idle_threads(pid);
+    let tracer = Tracer::attach(&[pid]);
+    target.tell("go");
+    let said = target.prints("\"ops\"");
+    let traced = tracer.finish();
+    assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
+    (pid, serde_json::from_str(&said).unwrap(), traced.report)
+}
+
+fn locks<'a>(process: &Process<'a>, address: &Value) -> Vec<Lock<'a>> {
+    let all = process.locks().into_iter();
+    all.filter(|lock| lock.0["address"] == *address).collect()
+}
+
+/// Each thread of the workload times its contended acquisitions itself. They last a little longer than the sleeps in them: by the
+/// way there and back, and by a wait for the GIL at most.
+#[test]
+fn as_many_and_as_long_as_the_threads_find() {
+    need_root();
+    for python in interpreters()
+        .iter()
+        .filter(|python| has_monotonic_ns(python))
+    {
+        println!("{} ({})", python.name, python.version);
+        let (pid, said, report) = trace(python, CONTENDED, &[]);
+        assert!(report.is_complete(), "{report:?}");
+        let process = report.process(pid);
+        let gil_ns = process.gil_wait().number("sum_ns");
+        for recorded in said["locks"].as_array().unwrap() {
+            check(&process, recorded, gil_ns);
+        }
+        check_sums(&process);
+    }
+}
+
+/// 3.7+.
+fn has_monotonic_ns(python: &Python) -> bool {
+    let mut numbers = python.version.split('.').map(|one| one.parse().unwrap());
+    let version: (u32, u32) = (numbers.next().unwrap(), numbers.next().unwrap());
+    version >= (3, 7)
+}
+
+fn check(process: &Process<'_>, recorded: &Value, gil_ns: u64) {
+    let number = |field: &str| recorded[field].as_u64().unwrap();
+    let found = locks(process, &recorded["address"]);
+    assert_eq!(found.len(), 1, "{recorded}: {process:?}");
+    let (lock, wait) = (&found[0], found[0].wait());
+    assert_eq!(lock.0["kind"], recorded["kind"], "{recorded}");
+    assert_eq!(lock.number("threads"), number("threads"), "{recorded}");
+    let (count, contended) = (wait.number("count"), number("count"));
+    assert!(contended >= 50, "{recorded}");
+    // One that found the lock taken may have it before it sleeps; a preemption in a retry may part a wait.
+    assert!(
+        count.abs_diff(contended) <= 2 + contended / 50,
+        "{count} waits, {recorded}"
+    );
+    let (slept_ns, lasted_ns) = (wait.number("sum_ns"), number("sum_ns"));
+    assert!(slept_ns <= lasted_ns, "slept {slept_ns} ns, {recorded}");
+    let on_the_way_ns = gil_ns + contended * 100_000;
+    assert!(
+        slept_ns + on_the_way_ns >= lasted_ns,
+        "slept {slept_ns} ns, {gil_ns} for the GIL, {recorded}"
+    );
+    assert!(wait.number("max_ns") <= number("max_ns"), "{recorded}");
+}
+
+/// The locks' rows are the sums of the threads'.
+fn check_sums(process: &Process<'_>) {
+    for lock in process.locks() {
+        let of_threads: Vec<_> = process
+            .threads()
+            .iter()
+            .flat_map(|thread| thread.locks())
+            .filter(|waits| waits.number("lock_id") == lock.number("id"))
+            .collect();
+        assert_eq!(of_threads.len() as u64, lock.number("threads"));
+        for field in ["wait/count", "wait/sum_ns", "unfinished/at_start_ns"] {
+            let sum: u64 = of_threads.iter().map(|waits| waits.number(field)).sum();
+            assert_eq!(sum, lock.number(field), "{field} of {lock:?}");
+        }
+        assert_eq!(lock.number("wait/count"), lock.number("wait/recorded"));
+    }
+}
