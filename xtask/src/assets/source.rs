@@ -191,7 +191,8 @@ mod tests {
         let work = tempfile::tempdir().unwrap();
         let (source, folder) = (work.path().join("source"), work.path().join("asset"));
         let modules = source.join("build/build/lib.linux-x86_64-3.13");
-        for name in [&folder, &modules, &source.join("Lib")] {
+        let (library, headers) = (source.join("Lib"), source.join("Include"));
+        for name in [&folder, &modules, &library, &headers] {
             fs::create_dir_all(name).unwrap();
         }
         fs::create_dir(modules.join("__pycache__")).unwrap();
@@ -200,6 +201,8 @@ mod tests {
         text("build/python", "");
         text("build/_json.so", "code");
         text("Lib/os.py", "");
+        text("Include/Python.h", "");
+        text("build/pyconfig.h", "");
         symlink("../../_json.so", modules.join("_json.so")).unwrap();
         let python = install("3.13t", &source, &folder).unwrap();
         fs::remove_dir_all(&source).unwrap();
@@ -207,6 +210,9 @@ mod tests {
         assert!(folder.join(python).is_file());
         let library = folder.join("lib/python3.13t");
         assert!(library.join("os.py").is_file());
+        for header in ["Python.h", "pyconfig.h"] {
+            assert!(folder.join("include").join(header).is_file());
+        }
         let module = fs::read_to_string(library.join("lib-dynload/_json.so"));
         assert_eq!(module.unwrap(), "code");
     }
