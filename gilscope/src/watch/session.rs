@@ -2,8 +2,7 @@
 //! that they are about, and makes the report.
 
 use super::{
-    Options, WatchError, clock::now_ns, host::host, locks, process::Watched,
-    supported::check_supported,
+    Options, WatchError, clock::now_ns, host::host, process::Watched, supported::check_supported,
 };
 use crate::{
     collect::{EndedThread, Record, decode},
@@ -154,7 +153,7 @@ impl Session {
             }
             Record::Lock(record) => {
                 if let Some(process) = self.processes.get_mut(&record.header.tgid) {
-                    process.lock(locks::wait(&record), record.header.at_ns);
+                    process.lock(&record);
                 }
             }
             Record::ThreadStart(pid, tid, at_ns) => {
@@ -223,7 +222,7 @@ impl Session {
     pub fn refresh(&mut self) {
         for (pid, process) in &mut self.processes {
             process.check_alive();
-            match process.find_gils(&mut self.probe) {
+            match process.find_more_gils(&mut self.probe) {
                 Ok(0) => {}
                 Ok(new) => log::info!("process {pid}: {new} more GIL(s), of sub-interpreters"),
                 Err(error) => log::debug!("process {pid}: {error}"),
