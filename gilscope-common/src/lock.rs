@@ -8,10 +8,11 @@
 //!   the GIL within a wait for a `PyMutex`, which takes the GIL each time that it is woken
 //!   (CPython `Python/parking_lot.c`: `_PySemaphore_Wait`, 3.13 – 3.15);
 //! * leaving the processor by itself outside these sleeps;
+//! * being the last that had the GIL as it goes to sleep on the same lock again: whoever gave it the lock had the GIL then, so it has taken it
+//!   since; again, but for a `PyMutex`, whose call is known by what it keeps on the stack;
 //! * where none of these was seen before it sleeps on the same lock again: it ran longer than a retry takes ([`retry_cpu_ns`]).
 //!
-//! That is seldom left to time. A mutex that was waited for is given back by a futex call. To find `threading.Lock` taken
-//! again, a thread must have let another run that took it: it gave the GIL away to one that waited for it, or slept.
+//! That is seldom left to time: a mutex that was waited for is given back by a futex call, and CPython takes the GIL when it has the lock.
 
 use crate::wait::EAGAIN;
 
@@ -47,8 +48,6 @@ const fn retry_cpu_ns(kind: u32) -> u64 {
         // As good as told by futex calls. With 2 µs, up to 14 % of `threading.Lock`'s waits fell apart where a thread was woken
         // on a processor that had been idle; with this none did (3.8, 3.11, tests/workloads/locks.py).
         kind::SEMAPHORE | kind::MUTEX | kind::RWLOCK => 20_000,
-        // It takes the GIL and gives it back.
-        kind::PARKED => 5_000,
         // Who is woken from a condition variable has what it waited for, as a rule.
         _ => 2_000,
     }
@@ -82,12 +81,29 @@ pub struct LockPlace {
     pub padding: u32,
 }
 
+/// What is known as a thread goes to sleep on a lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Sleep {
+    /// Which lock.
+    pub place: LockPlace,
+    /// What tells one call that waits in the parking lot from another; 0: nothing.
+    pub call: u64,
+    /// The thread was the last to have the GIL.
+    pub had_gil: bool,
+    /// When.
+    pub now_ns: u64,
+    /// The thread's processor time.
+    pub cpu_ns: u64,
+}
+
 /// A thread's present wait for a lock.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lock {
     /// What it waits for, or has waited for last.
     pub place: LockPlace,
+    /// [`Sleep::call`].
+    pub call: u64,
     /// First sleep's entry.
     pub start_ns: u64,
     /// The present, or last, sleep's entry.
@@ -96,7 +112,7 @@ pub struct Lock {
     pub end_ns: u64,
     /// Time asleep in the sleeps of this wait that are over.
     pub slept_ns: u64,
-    /// The thread's processor time when it could last have gone on.
+    /// The thread's processor time at the last sleep's exit.
     pub cpu_ns: u64,
     /// What has finished so far.
     pub totals: LockTotals,
@@ -116,6 +132,7 @@ impl Lock {
             kind: kind::UNKNOWN,
             padding: 0,
         },
+        call: 0,
         start_ns: 0,
         sleep_ns: 0,
         end_ns: 0,
@@ -146,26 +163,35 @@ impl Lock {
     /// The thread goes to sleep on a lock. Answers false if that cannot be the wait that is open: then that one has to
     /// be ended ([`Lock::ends`]) and this one begun.
     #[inline(always)]
-    pub fn sleeps_again(&mut self, address: u64, now_ns: u64, cpu_ns: u64) -> bool {
+    pub fn sleeps_again(&mut self, sleep: &Sleep) -> bool {
         self.must_be_awake();
-        let bound_ns = retry_cpu_ns(self.place.kind);
         let continues = self.phase == phase::AWAKE
-            && self.place.address == address
-            && cpu_ns.saturating_sub(self.cpu_ns) <= bound_ns;
+            && self.place.address == sleep.place.address
+            && self.is_same_call(sleep);
         if continues {
-            self.falls_asleep(now_ns);
+            self.falls_asleep(sleep.now_ns);
         }
         continues
     }
 
+    #[inline(always)]
+    fn is_same_call(&self, sleep: &Sleep) -> bool {
+        if sleep.place.kind == kind::PARKED {
+            return sleep.call != 0 && sleep.call == self.call;
+        }
+        let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
+        !sleep.had_gil && ran_ns <= retry_cpu_ns(self.place.kind)
+    }
+
     /// A wait begins.
     #[inline(always)]
-    pub fn begins(&mut self, place: LockPlace, now_ns: u64) {
-        self.place = place;
-        self.start_ns = now_ns;
+    pub fn begins(&mut self, sleep: &Sleep) {
+        self.place = sleep.place;
+        self.call = sleep.call;
+        self.start_ns = sleep.now_ns;
         self.slept_ns = 0;
         self.cut_at_start = 0;
-        self.falls_asleep(now_ns);
+        self.falls_asleep(sleep.now_ns);
     }
 
     #[inline(always)]
@@ -193,12 +219,6 @@ impl Lock {
     #[inline(always)]
     pub fn uses_gil(&mut self) -> bool {
         self.place.kind != kind::PARKED && self.ends()
-    }
-
-    /// It has waited for the GIL, which cost processor time.
-    #[inline(always)]
-    pub fn has_gil(&mut self, cpu_ns: u64) {
-        self.cpu_ns = cpu_ns;
     }
 
     /// The thread leaves the processor; `in_gil`: in a wait for the GIL. Answers whether a wait has finished.

@@ -31,6 +31,28 @@ pub struct Target {
     /// Not 0: its CPython has a parking lot, whose waiters sleep on a word on their own stack, before which the
     /// lock's address is.
     pub has_parking_lot: u32,
+    /// Where a thread's Python functions are.
+    pub frames: FrameOffsets,
+}
+
+/// The way from a GIL to the Python functions that a thread runs: offsets in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameOffsets {
+    /// Address of the first GIL's `last_holder`; 0 if that is not known.
+    pub last_holder: u64,
+    /// Thread state → `thread_id`; 0: nothing here is known.
+    pub thread_id: u32,
+    /// Thread state → pointer to the innermost frame, or to the C frame.
+    pub frame: u32,
+    /// Not 0: to the C frame.
+    pub has_cframe: u32,
+    /// C frame → pointer to the innermost frame.
+    pub cframe_frame: u32,
+    /// Frame → pointer to the caller's.
+    pub previous: u32,
+    /// Frame → pointer to its code object.
+    pub code: u32,
 }
 
 /// Key of `CALLERS`, whose values are of [`crate::lock::kind`]: a place in a C library where a function that waits is
@@ -211,13 +233,13 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 64);
+    assert!(size_of::<Target>() == 96);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 56);
     assert!(size_of::<Sched>() == 48);
     assert!(size_of::<Wait>() == 168);
-    assert!(size_of::<Lock>() == 104);
-    assert!(size_of::<Thread>() == 344);
+    assert!(size_of::<Lock>() == 112);
+    assert!(size_of::<Thread>() == 352);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<Counters>() == 40);

@@ -56,7 +56,6 @@ pub fn sleeps(
 pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
-    thread.lock.has_gil(cpu_ns);
     if thread.wait.word == kind_of_word::SEMAPHORE {
         let switches = thread.sched.involuntary_switches;
         let others = other_waiters(thread.wait.fields.locked);

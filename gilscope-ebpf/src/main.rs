@@ -3,7 +3,7 @@
 //!
 //! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
 //! only way out and counts every drop, `gil` and `lock` move a thread's waits on,
-//! `stack` tells who made a call; `futex`, `condvar`, `sched` and
+//! `stack` and `frames` tell who made a call, in C and in Python; `futex`, `condvar`, `sched` and
 //! `process` are the hooks.
 #![no_std]
 #![no_main]
@@ -11,6 +11,7 @@
 mod condvar;
 mod emit;
 mod filter;
+mod frames;
 mod futex;
 mod gil;
 mod lock;

@@ -62,6 +62,10 @@ static TASK_STATE_OFFSET: u32 = 0;
 #[unsafe(no_mangle)]
 static TASK_EXIT_CODE_OFFSET: u32 = 0;
 
+/// Byte offset of `task_struct.thread.fsbase`; 0 where it is not known.
+#[unsafe(no_mangle)]
+static TASK_FS_BASE_OFFSET: u32 = 0;
+
 /// Not 0 where the kernel has `bpf_task_pt_regs` (5.15).
 #[unsafe(no_mangle)]
 static HAS_TASK_REGISTERS: u32 = 0;
@@ -90,6 +94,12 @@ pub fn task_state_offset() -> usize {
 #[inline(always)]
 pub fn task_exit_code_offset() -> usize {
     constant(&TASK_EXIT_CODE_OFFSET)
+}
+
+/// Offset of the base of a task's FS segment.
+#[inline(always)]
+pub fn task_fs_base_offset() -> usize {
+    constant(&TASK_FS_BASE_OFFSET)
 }
 
 /// Whether a task's registers can be had.

@@ -7,6 +7,7 @@ use gilscope_tests::{
 use serde_json::Value;
 
 const CONTENDED: &str = include_str!("../workloads/locks.py");
+const PURPOSEFUL: &str = include_str!("../workloads/purposes.py");
 
 /// A workload that holds still while tracing begins and ends: what it printed last, and the report.
 fn trace(python: &Python, workload: &str, options: &[&str]) -> (u32, Value, Report) {
@@ -95,5 +96,38 @@ fn check_sums(process: &Process<'_>) {
             assert_eq!(sum, lock.number(field), "{field} of {lock:?}");
         }
         assert_eq!(lock.number("wait/count"), lock.number("wait/recorded"));
+    }
+}
+
+/// A thread that waits for work is not one that is hindered, though it sleeps on a lock just so.
+#[test]
+fn asleep_on_purpose_is_no_contention() {
+    need_root();
+    for python in interpreters()
+        .iter()
+        .filter(|python| has_monotonic_ns(python))
+    {
+        println!("{} ({})", python.name, python.version);
+        let (pid, said, report) = trace(python, PURPOSEFUL, &[]);
+        assert!(report.is_complete(), "{report:?}");
+        let process = report.process(pid);
+        let slept_ns = |purpose: &str| -> u64 {
+            let all = process.locks().into_iter();
+            let those = all.filter(|lock| lock.0["purpose"] == purpose);
+            those.map(|lock| lock.number("wait/sum_ns")).sum()
+        };
+        let all = &process.0["locks"];
+        for purpose in ["idle", "contention"] {
+            let waited_ns = said[format!("{purpose}_ns")].as_u64().unwrap();
+            let slept_ns = slept_ns(purpose);
+            // Not all of a call is sleep, and machinery around the calls waits too.
+            let (least, most) = (waited_ns / 10 * 8, waited_ns + waited_ns / 3);
+            assert!(waited_ns > 1_000_000_000, "{said}");
+            assert!(
+                (least..=most).contains(&slept_ns),
+                "{slept_ns} ns {purpose}, {said}: {all}"
+            );
+        }
+        assert!(slept_ns("unknown") <= slept_ns("idle") / 50, "{all}");
     }
 }

@@ -11,6 +11,8 @@ struct Thread {
     lock: Lock,
     now_ns: u64,
     cpu_ns: u64,
+    call: u64,
+    had_gil: bool,
     finished: Vec<u64>,
 }
 
@@ -22,15 +24,22 @@ impl Thread {
     }
 
     fn falls_asleep(&mut self, address: u64, kind: u32) {
-        if !self.lock.sleeps_again(address, self.now_ns, self.cpu_ns) {
+        let place = LockPlace {
+            address,
+            kind,
+            ..LockPlace::default()
+        };
+        let sleep = Sleep {
+            place,
+            call: self.call,
+            had_gil: self.had_gil,
+            now_ns: self.now_ns,
+            cpu_ns: self.cpu_ns,
+        };
+        if !self.lock.sleeps_again(&sleep) {
             let finished = self.lock.ends();
             self.take(finished);
-            let place = LockPlace {
-                address,
-                kind,
-                ..LockPlace::default()
-            };
-            self.lock.begins(place, self.now_ns);
+            self.lock.begins(&sleep);
         }
     }
 
@@ -67,7 +76,6 @@ impl Thread {
         let finished = self.lock.leaves_cpu(true, true);
         self.take(finished);
         self.runs(1_000);
-        self.lock.has_gil(self.cpu_ns);
     }
 }
 
@@ -95,7 +103,8 @@ fn sleeps_of_one_acquisition_are_one_wait() {
 
 #[test]
 fn what_it_did_in_between_makes_two() {
-    let between: [fn(&mut Thread); 4] = [
+    let between: [fn(&mut Thread); 5] = [
+        |thread| thread.had_gil = true,
         |thread| thread.runs(retry_cpu_ns(kind::SEMAPHORE) + 1),
         Thread::calls_another_futex,
         |thread| {
@@ -126,13 +135,24 @@ fn another_lock_is_another_wait() {
 /// `_PySemaphore_Wait` takes the GIL before `_PyMutex_LockTimed` sees that the lock is taken again.
 #[test]
 fn a_wait_for_a_pymutex_goes_on_after_one_for_the_gil_without_its_time() {
-    let mut thread = Thread::default();
+    let mut thread = Thread {
+        call: 1,
+        had_gil: true,
+        ..Thread::default()
+    };
     thread.parks(A, 5_000);
     thread.waits_for_gil(4_000_000);
-    thread.runs(retry_cpu_ns(kind::PARKED));
     thread.parks(A, 7_000);
-    thread.calls_another_futex();
+    // A new lock in the place of the old, as each `Condition.wait` makes one.
+    thread.call = 2;
+    thread.parks(A, 1_000);
     assert_eq!(thread.finished, [12_000]);
+    // Of a wait that has no such mark each sleep is one.
+    thread.call = 0;
+    thread.parks(A, 2_000);
+    thread.parks(A, 3_000);
+    thread.calls_another_futex();
+    assert_eq!(thread.finished, [12_000, 1_000, 2_000, 3_000]);
 }
 
 #[test]

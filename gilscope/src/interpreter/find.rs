@@ -57,6 +57,11 @@ impl Interpreter {
         }
     }
 
+    /// Where the Python functions of its threads are; `None` where that is not known.
+    pub fn frames(&self) -> Option<layout::FrameLayout> {
+        layout::frames(self.version, self.free_threaded)
+    }
+
     /// Its GILs now, the main interpreter's first: none where the first is made only when a second thread is to start
     /// (2.7). Sub-interpreters come and go: ask again to notice.
     pub fn gils(&self, memory: Memory) -> Result<Vec<Gil>, InterpreterError> {

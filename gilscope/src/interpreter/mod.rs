@@ -6,6 +6,7 @@
 mod detect;
 mod error;
 mod find;
+mod function;
 mod hidden;
 pub mod layout;
 mod locate;
@@ -17,4 +18,5 @@ pub mod version;
 pub use detect::Libc;
 pub use error::InterpreterError;
 pub use find::Interpreter;
+pub use function::{Function, purpose};
 pub use version::{Level, Version};

@@ -35,6 +35,8 @@ struct KernelFacts {
     /// 0 where `sched_switch` tells the state itself (5.18+).
     task_state_offset: u32,
     task_exit_code_offset: u32,
+    /// 0 where the kernel does not tell.
+    task_fs_base_offset: u32,
     /// 1 where the kernel has the helper `bpf_task_pt_regs` (5.15+).
     has_task_registers: u32,
 }
@@ -52,6 +54,9 @@ impl KernelFacts {
             .ok_or_else(|| untold("the arguments of sched_switch"))?;
         Ok(Self {
             has_task_registers: btf.names("BPF_FUNC_task_pt_regs").into(),
+            task_fs_base_offset: task("thread")
+                .zip(btf.member_offset("thread_struct", "fsbase"))
+                .map_or(0, |(thread, fs_base)| thread + fs_base),
             task_pid_offset: task("pid").ok_or_else(|| untold("where task_struct.pid lies"))?,
             task_exit_code_offset: task("exit_code")
                 .ok_or_else(|| untold("where task_struct.exit_code lies"))?,
@@ -75,6 +80,7 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .btf(None)
         .override_global("TASK_PID_OFFSET", &facts.task_pid_offset, true)
         .override_global("TASK_STATE_OFFSET", &facts.task_state_offset, true)
+        .override_global("TASK_FS_BASE_OFFSET", &facts.task_fs_base_offset, true)
         .override_global("HAS_TASK_REGISTERS", &facts.has_task_registers, true)
         .override_global("TASK_EXIT_CODE_OFFSET", &facts.task_exit_code_offset, true)
         .map_max_entries("TARGETS", limits.processes)

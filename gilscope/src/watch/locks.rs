@@ -1,15 +1,17 @@
 //! Locks other than a GIL: what the kernel tells of a wait, as the analysis counts it.
 
 use crate::{
-    model::{LockId, LockKind, LockTotals, LockWait, Purpose},
+    interpreter::{Interpreter, purpose},
+    model::{LockId, LockKind, Purpose},
     probe::Library,
     target::{Memory, Thread as TargetThread},
 };
 use gilscope_common::{
     lock::{Lock, LockPlace, kind, phase},
     maps::Thread,
-    records::LockRecord,
+    records::{Header, LockRecord},
 };
+use std::collections::HashMap;
 
 /// `__NR_futex` on x86-64.
 const FUTEX: u64 = 202;
@@ -22,6 +24,9 @@ const WAIT_BITSET: u64 = 9;
 const CALL_WORDS: usize = 16;
 const OWN_FRAMES: u64 = 4096;
 
+/// Functions that are remembered; beyond, they are looked up again.
+const MAX_KNOWN: usize = 4096;
+
 /// What is known of a process's locks.
 pub struct Locks<'a> {
     /// Its C library.
@@ -32,58 +37,91 @@ pub struct Locks<'a> {
     pub has_parking_lot: bool,
 }
 
-/// Which lock it is.
-pub fn id(place: &LockPlace) -> LockId {
-    LockId {
-        address: place.address,
-        kind: match place.kind {
-            kind::SEMAPHORE => LockKind::Semaphore,
-            kind::CONDVAR => LockKind::Condvar,
-            kind::MUTEX => LockKind::Mutex,
-            kind::RWLOCK => LockKind::Rwlock,
-            kind::PARKED => LockKind::PyMutex,
-            _ => LockKind::Unknown,
+/// What is known of a process's Python functions: what one is called takes some ten reads of its memory.
+#[derive(Debug, Default)]
+pub struct Purposes {
+    /// By the addresses of a function's code object and its caller's.
+    known: HashMap<(u64, u64), Purpose>,
+}
+
+impl Purposes {
+    /// Which lock it is, in a process with this CPython.
+    pub fn lock(
+        &mut self,
+        place: &LockPlace,
+        memory: Memory,
+        python: Option<&Interpreter>,
+    ) -> LockId {
+        let kind = kind_of(place.kind);
+        LockId {
+            // Both words of a condition variable that waiters sleep on, in turn (glibc 2.25+).
+            address: match kind {
+                LockKind::Condvar => place.address & !7,
+                _ => place.address,
+            },
+            kind,
+            purpose: match kind {
+                LockKind::Mutex | LockKind::Rwlock => Purpose::Contention,
+                LockKind::Semaphore | LockKind::PyMutex => self.of(place, memory, python),
+                _ => Purpose::Unknown,
+            },
+        }
+    }
+
+    fn of(&mut self, place: &LockPlace, memory: Memory, python: Option<&Interpreter>) -> Purpose {
+        let key = (place.code, place.caller);
+        if let Some(purpose) = self.known.get(&key) {
+            return *purpose;
+        }
+        let function = |code| python?.function(memory, code);
+        if place.code == 0 {
+            return Purpose::Unknown;
+        }
+        let purpose = function(place.code).map_or(Purpose::Unknown, |top| {
+            purpose(&top, function(place.caller).as_ref())
+        });
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        // What could not be read may be readable the next time.
+        if purpose != Purpose::Unknown {
+            self.known.insert(key, purpose);
+        }
+        purpose
+    }
+}
+
+fn kind_of(kind: u32) -> LockKind {
+    match kind {
+        kind::SEMAPHORE => LockKind::Semaphore,
+        kind::CONDVAR => LockKind::Condvar,
+        kind::MUTEX => LockKind::Mutex,
+        kind::RWLOCK => LockKind::Rwlock,
+        kind::PARKED => LockKind::PyMutex,
+        _ => LockKind::Unknown,
+    }
+}
+
+/// A wait that has finished in a thread as it is known now, as the kernel would have reported it.
+pub fn finished(thread: &Thread) -> LockRecord {
+    LockRecord {
+        header: Header {
+            tgid: thread.tgid,
+            tid: thread.tid,
+            at_ns: thread.lock.start_ns,
+            ..Header::default()
         },
-        purpose: Purpose::Unknown,
-    }
-}
-
-/// A finished wait that the kernel has reported.
-pub fn wait(record: &LockRecord) -> LockWait {
-    LockWait {
-        tid: record.header.tid,
-        lock: id(&record.place),
-        slept_ns: record.slept_ns,
-        cut_at_start: record.cut_at_start != 0,
-    }
-}
-
-/// A wait that has finished in a thread as it is known now.
-pub fn finished(thread: &Thread) -> LockWait {
-    LockWait {
-        tid: thread.tid,
-        lock: id(&thread.lock.place),
+        place: thread.lock.place,
         slept_ns: thread.lock.slept_ns,
-        cut_at_start: thread.lock.cut_at_start != 0,
+        cut_at_start: thread.lock.cut_at_start,
+        padding: 0,
     }
 }
 
-/// What the kernel counted of a thread up to `now_ns`.
-pub fn totals(thread: &Thread, now_ns: u64) -> LockTotals {
-    let lock = &thread.lock;
+/// How long the wait is under way at `now_ns` that a thread is in, if it is in one, and whether it was when tracing began.
+pub fn open(lock: &Lock, now_ns: u64) -> Option<(u64, bool)> {
     let is_open = lock.phase == phase::ASLEEP;
-    let open = is_open.then(|| {
-        (
-            id(&lock.place),
-            lock.open_ns(now_ns),
-            lock.cut_at_start != 0,
-        )
-    });
-    LockTotals {
-        waits: lock.totals.waits,
-        sum_ns: lock.totals.sum_ns,
-        open,
-    }
+    is_open.then(|| (lock.open_ns(now_ns), lock.cut_at_start != 0))
 }
 
 impl Locks<'_> {

@@ -6,14 +6,17 @@ use crate::{
     collect::{EndedThread, gil_totals, thread_totals},
     interpreter::{Interpreter, Libc, layout::has_parking_lot},
     model::{
-        Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, Interval, IntervalKind, LockWait,
-        ProcessEnd, ProcessReport, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource,
+        Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, Interval, IntervalKind, LockId,
+        LockTotals, LockWait, ProcessEnd, ProcessReport, ThreadEnd, ThreadFacts, ThreadStart,
+        WaitLoss, WaitSource,
     },
-    probe::{Hooks, Library, Probe, hooks},
+    probe::{Hooks, Library, Probe, fields_of, hooks},
     target::{self, elf::Symbol, process::Stat},
 };
 use gilscope_common::{
-    maps::{Target, Thread, TotalsKey, source},
+    lock::LockPlace,
+    maps::{FrameOffsets, Target, Thread, TotalsKey, source},
+    records::LockRecord,
     wait::{Finished, kind},
 };
 use std::{collections::HashMap, ops::Range, rc::Rc, sync::Arc};
@@ -34,6 +37,7 @@ pub struct Watched {
     hooks: Option<Hooks>,
     /// Its C library and where that is loaded, once it is known.
     library: Option<(Rc<Library>, u64)>,
+    purposes: locks::Purposes,
     analysis: analyse::Process,
     max_locks: usize,
     origin_ns: u64,
@@ -67,6 +71,7 @@ impl Watched {
             follow_children: options.follow_children,
             hooks: None,
             library: None,
+            purposes: locks::Purposes::default(),
             origin_ns,
             from_ns,
             at_start: HashMap::new(),
@@ -119,6 +124,7 @@ impl Watched {
             library_size: library.map_or(0, |(library, _)| library.size),
             library_id: library.map_or(0, |(library, _)| library.id),
             has_parking_lot: self.has_parking_lot().into(),
+            frames: self.frames().unwrap_or_default(),
             follow_children: self.follow_children.into(),
             source: match self.source {
                 WaitSource::Futex => source::FUTEX,
@@ -127,6 +133,20 @@ impl Watched {
         };
         probe.follow(self.process.pid, &target)?;
         Ok(())
+    }
+
+    fn frames(&self) -> Option<FrameOffsets> {
+        let layout = self.interpreter.as_ref()?.frames()?;
+        let gil = &self.gils.iter().find(|known| known.lives)?.gil;
+        Some(FrameOffsets {
+            last_holder: fields_of(gil).last_holder,
+            thread_id: layout.thread_id,
+            frame: layout.frame,
+            has_cframe: layout.cframe_frame.is_some().into(),
+            cframe_frame: layout.cframe_frame.unwrap_or(0),
+            previous: layout.previous,
+            code: layout.code,
+        })
     }
 
     fn has_parking_lot(&self) -> bool {
@@ -158,9 +178,18 @@ impl Watched {
         Ok(())
     }
 
+    /// The same while the process is followed: the first GIL leads to its threads' functions.
+    pub fn find_more_gils(&mut self, probe: &mut Probe) -> Result<usize, WatchError> {
+        let new = self.find_gils(probe)?;
+        if new > 0 {
+            self.follow(probe)?;
+        }
+        Ok(new)
+    }
+
     /// Looks for GILs that were not there before; those of sub-interpreters come and go. Answers
     /// how many are new.
-    pub fn find_gils(&mut self, probe: &mut Probe) -> Result<usize, WatchError> {
+    fn find_gils(&mut self, probe: &mut Probe) -> Result<usize, WatchError> {
         let Some(interpreter) = &self.interpreter else {
             return Ok(0);
         };
@@ -231,6 +260,8 @@ impl Watched {
         self.interpreter = None;
         self.program_began_ns = now_ns();
         self.hooks = None;
+        self.library = None;
+        self.purposes = locks::Purposes::default();
         // One that is ending has no arguments any more.
         if let Ok(process) = target::Process::open(self.process.pid)
             && !process.cmdline.is_empty()
@@ -282,7 +313,7 @@ impl Watched {
         interpreter.gils(self.process.memory())?;
         self.interpreter = Some(interpreter.into());
         self.follow(probe)?;
-        self.find_gils(probe)?;
+        self.find_more_gils(probe)?;
         Ok(())
     }
 
@@ -291,9 +322,15 @@ impl Watched {
         self.analysis.apply(Event::Interval(interval));
     }
 
-    /// A wait for another lock has finished, which began at `start_ns`.
-    pub fn lock(&mut self, wait: LockWait, start_ns: u64) {
-        let start_ns = start_ns.saturating_sub(self.origin_ns);
+    /// A wait for another lock has finished.
+    pub fn lock(&mut self, record: &LockRecord) {
+        let start_ns = record.header.at_ns.saturating_sub(self.origin_ns);
+        let wait = LockWait {
+            tid: record.header.tid,
+            lock: self.lock_id(&record.place),
+            slept_ns: record.slept_ns,
+            cut_at_start: record.cut_at_start != 0,
+        };
         let is_gil = |known: &WatchedGil| {
             known.lives
                 && start_ns < known.info.measured_from_ns
@@ -302,6 +339,11 @@ impl Watched {
         if !self.gils.iter().any(is_gil) {
             self.analysis.apply(Event::Lock(wait));
         }
+    }
+
+    fn lock_id(&mut self, place: &LockPlace) -> LockId {
+        let (memory, python) = (self.process.memory(), self.interpreter.as_deref());
+        self.purposes.lock(place, memory, python)
     }
 
     /// A thread has begun.
@@ -313,7 +355,7 @@ impl Watched {
             .apply(Event::ThreadStart(ThreadStart { pid, tid, at_ns }));
         // An old CPython makes its GIL with its second thread, and after a fork anew.
         if self.live_threads() == 2
-            && let Err(error) = self.find_gils(probe)
+            && let Err(error) = self.find_more_gils(probe)
         {
             log::debug!("process {pid}: {error}");
         }
@@ -342,7 +384,12 @@ impl Watched {
     fn count(&mut self, probe: &Probe, thread: &Thread, now_ns: u64) {
         let totals = thread_totals(thread, now_ns);
         self.analysis.apply(Event::ThreadTotals(thread.tid, totals));
-        let totals = locks::totals(thread, now_ns);
+        let open = locks::open(&thread.lock, now_ns);
+        let totals = LockTotals {
+            waits: thread.lock.totals.waits,
+            sum_ns: thread.lock.totals.sum_ns,
+            open: open.map(|(ns, cut)| (self.lock_id(&thread.lock.place), ns, cut)),
+        };
         self.analysis.apply(Event::LockTotals(thread.tid, totals));
         for key in self.totals_keys(thread) {
             if let Some(totals) = probe.totals(&key) {
@@ -373,7 +420,7 @@ impl Watched {
             }
         }
         if thread.lock.is_no_longer_seen() {
-            self.lock(locks::finished(&thread), thread.lock.start_ns);
+            self.lock(&locks::finished(&thread));
         }
         self.count(probe, &thread, now_ns);
         let facts = self.facts(thread.tid);

@@ -1,7 +1,7 @@
 //! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
 //! that they are about, and makes the report.
 
-use super::{Options, WatchError, clock::now_ns, host::host, locks, process::Watched, supported};
+use super::{Options, WatchError, clock::now_ns, host::host, process::Watched, supported};
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::Interpreter,
@@ -148,7 +148,7 @@ impl Session {
             }
             Record::Lock(record) => {
                 if let Some(process) = self.processes.get_mut(&record.header.tgid) {
-                    process.lock(locks::wait(&record), record.header.at_ns);
+                    process.lock(&record);
                 }
             }
             Record::ThreadStart(pid, tid, at_ns) => {
@@ -217,7 +217,7 @@ impl Session {
     pub fn refresh(&mut self) {
         for (pid, process) in &mut self.processes {
             process.check_alive();
-            match process.find_gils(&mut self.probe) {
+            match process.find_more_gils(&mut self.probe) {
                 Ok(0) => {}
                 Ok(new) => log::info!("process {pid}: {new} more GIL(s), of sub-interpreters"),
                 Err(error) => log::debug!("process {pid}: {error}"),

@@ -7,11 +7,13 @@
 use super::version::Version;
 
 mod debug_offsets;
+mod frames;
 mod gil;
 mod runtime;
 mod statics;
 
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
+pub use frames::{CONTENDING, FrameLayout, IDLE, frames};
 pub use gil::GilFields;
 pub use runtime::of_version;
 pub use statics::{
