@@ -9,6 +9,7 @@ mod find;
 mod function;
 pub mod layout;
 mod locate;
+mod running;
 mod semaphore;
 mod statics;
 pub mod version;
