@@ -129,5 +129,15 @@ fn asleep_on_purpose_is_no_contention() {
             );
         }
         assert!(slept_ns("unknown") <= slept_ns("idle") / 50, "{all}");
+        // The threads were asleep, waiting for the beginning, when tracing began.
+        let began_ns = |purpose: &str| -> u64 {
+            let all = process.locks().into_iter();
+            let those = all.filter(|lock| lock.0["purpose"] == purpose);
+            those
+                .map(|lock| lock.number("unfinished/at_start_ns"))
+                .sum()
+        };
+        assert!(began_ns("idle") > 0, "{all}");
+        assert_eq!(began_ns("contention") + began_ns("unknown"), 0, "{all}");
     }
 }

@@ -39,6 +39,14 @@ enum Place {
     Semaphore(Semaphore),
 }
 
+/// A list of interpreters.
+pub(super) struct Interpreters {
+    /// Address of the pointer to the newest.
+    pub head: u64,
+    /// Interpreter → pointer to the next older one.
+    pub next: u64,
+}
+
 impl Interpreter {
     /// Finds the process's CPython: of several the first (by address) that has made its GIL. One older than 3.7 makes it
     /// only with its second thread, and is found before that if no other is.
@@ -60,6 +68,17 @@ impl Interpreter {
     /// Where the Python functions of its threads are; `None` where that is not known.
     pub fn frames(&self) -> Option<layout::FrameLayout> {
         layout::frames(self.version, self.free_threaded)
+    }
+
+    /// Where its list of interpreters is.
+    pub(super) fn interpreters(&self) -> Option<Interpreters> {
+        match &self.place {
+            Place::Runtime(address, layout) => Some(Interpreters {
+                head: address.wrapping_add(layout.interpreters_head),
+                next: layout.next,
+            }),
+            Place::Statics(_) | Place::Semaphore(_) => None,
+        }
     }
 
     /// Its GILs now, the main interpreter's first: none where the first is made only when a second thread is to start

@@ -10,6 +10,7 @@ mod function;
 mod hidden;
 pub mod layout;
 mod locate;
+mod running;
 mod semaphore;
 mod statics;
 mod statics_code;

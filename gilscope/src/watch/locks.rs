@@ -125,8 +125,14 @@ pub fn open(lock: &Lock, now_ns: u64) -> Option<(u64, bool)> {
 }
 
 impl Locks<'_> {
-    /// The lock that a thread sleeps on right now, as the programs would have told it.
-    pub fn asleep_on(&self, memory: Memory, thread: &TargetThread, now_ns: u64) -> Option<Lock> {
+    /// The lock that a thread sleeps on right now in these Python functions, as the programs would have told it.
+    pub fn asleep_on(
+        &self,
+        memory: Memory,
+        thread: &TargetThread,
+        (code, caller): (u64, u64),
+        now_ns: u64,
+    ) -> Option<Lock> {
         let call = thread.system_call().ok().flatten()?;
         let [word, operation, ..] = call.arguments;
         let is_wait = matches!(operation & COMMAND, WAIT | WAIT_BITSET);
@@ -143,8 +149,10 @@ impl Locks<'_> {
         let called = std::iter::once(call.instruction).chain(words);
         let mut place = LockPlace {
             address: word,
+            code,
+            caller,
             kind: self.kind(called, operation & COMMAND == WAIT_BITSET),
-            ..LockPlace::default()
+            padding: 0,
         };
         let is_own = word.wrapping_sub(call.stack_pointer) < OWN_FRAMES;
         if self.has_parking_lot && is_own && place.kind == kind::SEMAPHORE {

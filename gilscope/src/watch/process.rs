@@ -155,6 +155,9 @@ impl Watched {
     }
 
     fn add_threads(&mut self, probe: &mut Probe) -> Result<(), WatchError> {
+        let python = self.interpreter.as_ref();
+        let running = python.map(|python| python.running(self.process.memory()));
+        let running = running.unwrap_or_default();
         for thread in self.process.threads()? {
             // One that has ended meanwhile is none of ours.
             let Ok(stat) = thread.stat() else { continue };
@@ -165,7 +168,10 @@ impl Watched {
                 load_bias: self.library.as_ref().map_or(0, |(_, bias)| *bias),
                 has_parking_lot: self.has_parking_lot(),
             };
-            let lock = || locks.asleep_on(self.process.memory(), &thread, now_ns);
+            let functions = self.ns_tid(&thread).and_then(|tid| running.get(&tid));
+            let functions = functions.copied().unwrap_or((0, 0));
+            let memory = self.process.memory();
+            let lock = || locks.asleep_on(memory, &thread, functions, now_ns);
             let begun = begin::thread(self.process.pid, &thread, &stat, gils, lock, now_ns);
             probe.add_thread(&begun)?;
             self.analysis.apply(Event::ThreadStart(ThreadStart {
@@ -324,18 +330,15 @@ impl Watched {
 
     /// A wait for another lock has finished.
     pub fn lock(&mut self, record: &LockRecord) {
-        let start_ns = record.header.at_ns.saturating_sub(self.origin_ns);
         let wait = LockWait {
             tid: record.header.tid,
             lock: self.lock_id(&record.place),
             slept_ns: record.slept_ns,
             cut_at_start: record.cut_at_start != 0,
         };
-        let is_gil = |known: &WatchedGil| {
-            known.lives
-                && start_ns < known.info.measured_from_ns
-                && words_in(&known.gil).contains(&wait.lock.address)
-        };
+        // From before it was known, or what the uprobes do not see.
+        let is_gil =
+            |known: &WatchedGil| known.lives && words_in(&known.gil).contains(&wait.lock.address);
         if !self.gils.iter().any(is_gil) {
             self.analysis.apply(Event::Lock(wait));
         }
@@ -427,13 +430,18 @@ impl Watched {
         self.analysis.apply(Event::ThreadFacts(thread.tid, facts));
     }
 
-    fn facts(&self, tid: u32) -> ThreadFacts {
-        let thread = self.process.thread(tid);
-        let ns_tid = if self.process.ns_pid == self.process.pid {
-            Some(tid)
+    /// A thread's id inside the innermost PID namespace.
+    fn ns_tid(&self, thread: &target::Thread) -> Option<u32> {
+        if self.process.ns_pid == self.process.pid {
+            Some(thread.tid)
         } else {
             thread.ns_tid().ok().flatten()
-        };
+        }
+    }
+
+    fn facts(&self, tid: u32) -> ThreadFacts {
+        let thread = self.process.thread(tid);
+        let ns_tid = self.ns_tid(&thread);
         let Ok(stat) = thread.stat() else {
             return ThreadFacts {
                 ns_tid,

@@ -5,8 +5,14 @@ use super::super::version::Version;
 /// Where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLayout {
+    /// Interpreter → pointer to its newest thread state; `None` where it is not known.
+    pub threads: Option<u64>,
+    /// Thread state → pointer to the next older one.
+    pub next_thread: u64,
     /// Thread state → `thread_id` (the thread's `pthread_t`).
     pub thread_id: u32,
+    /// Behind it is the thread's id in its PID namespace (3.11+).
+    pub has_native_id: bool,
     /// Thread state → pointer to the innermost frame, or to the C frame.
     pub frame: u32,
     /// C frame → pointer to the innermost frame, where there is one.
@@ -27,21 +33,21 @@ pub struct FrameLayout {
     pub text: u64,
 }
 
-/// Versions, and their layout: `(minor, thread_id, frame, cframe_frame, previous, code, file, name, text)`. Measured
+/// Versions, and their layout: `(minor, threads, thread_id, frame, cframe_frame, previous, code, file, name, text)`. Measured
 /// (3.6.15, 3.7.16, 3.8.18, 3.9, 3.10.13, 3.11.7, 3.12.1, 3.13.0, 3.14.10, 3.15.2; x86-64).
-type Known = (u8, u32, u32, Option<u32>, u32, u32, u64, u64, u64);
+type Known = (u8, u64, u32, u32, Option<u32>, u32, u32, u64, u64, u64);
 
 const KNOWN: [Known; 10] = [
-    (6, 152, 24, None, 24, 32, 96, 104, 48),
-    (7, 176, 24, None, 24, 32, 96, 104, 48),
-    (8, 176, 24, None, 24, 32, 104, 112, 48),
-    (9, 176, 24, None, 24, 32, 104, 112, 48),
-    (10, 176, 24, None, 24, 32, 104, 112, 48),
-    (11, 152, 56, Some(8), 48, 32, 112, 120, 48),
-    (12, 136, 56, Some(0), 8, 0, 112, 120, 40),
-    (13, 152, 72, None, 8, 0, 112, 120, 40),
-    (14, 152, 72, None, 8, 0, 112, 120, 40),
-    (15, 176, 72, None, 8, 0, 112, 120, 40),
+    (6, 8, 152, 24, None, 24, 32, 96, 104, 48),
+    (7, 8, 176, 24, None, 24, 32, 96, 104, 48),
+    (8, 8, 176, 24, None, 24, 32, 104, 112, 48),
+    (9, 8, 176, 24, None, 24, 32, 104, 112, 48),
+    (10, 8, 176, 24, None, 24, 32, 104, 112, 48),
+    (11, 16, 152, 56, Some(8), 48, 32, 112, 120, 48),
+    (12, 72, 136, 56, Some(0), 8, 0, 112, 120, 40),
+    (13, 7344, 152, 72, None, 8, 0, 112, 120, 40),
+    (14, 7344, 152, 72, None, 8, 0, 112, 120, 40),
+    (15, 7336, 176, 72, None, 8, 0, 112, 120, 40),
 ];
 
 /// What a free-threaded build puts before an object's type, and so before all that follows (`Include/object.h`).
@@ -53,8 +59,12 @@ pub fn frames(version: Version, free_threaded: bool) -> Option<FrameLayout> {
     let known = KNOWN
         .iter()
         .find(|known| version.major == 3 && known.0 == version.minor)?;
-    let (_, thread_id, frame, cframe_frame, previous, code, file, name, text) = *known;
+    let (minor, threads, thread_id, frame, cframe_frame, previous, code, file, name, text) = *known;
     Some(FrameLayout {
+        // Measured of normal builds only.
+        threads: (!free_threaded).then_some(threads),
+        next_thread: 8,
+        has_native_id: minor >= 11,
         thread_id,
         frame,
         cframe_frame,

@@ -34,6 +34,7 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
             .take(WORST)
             .try_for_each(|lock| row(out, lock))?;
         left_out(out, locks.get(WORST..).unwrap_or_default())?;
+        unknown(out, &locks)?;
     }
     if !idle.is_empty() {
         let (waits, waited_ns) = sum(&idle);
@@ -94,6 +95,21 @@ fn row(out: &mut dyn Write, lock: &LockReport) -> io::Result<()> {
         time(lock.waited_ns()),
         time(lock.wait.max_ns),
         counted(lock.threads, "thread"),
+    )
+}
+
+fn unknown(out: &mut dyn Write, locks: &[&LockReport]) -> io::Result<()> {
+    let is_unknown = |lock: &&&LockReport| lock.purpose == Purpose::Unknown;
+    let unknown: Vec<_> = locks.iter().filter(is_unknown).copied().collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let (waits, waited_ns) = sum(&unknown);
+    writeln!(
+        out,
+        "  Of these, whether for work or for what another had is not known: {}, {}.",
+        counted(waits, "wait"),
+        time(waited_ns)
     )
 }
 

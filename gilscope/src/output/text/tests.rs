@@ -200,6 +200,7 @@ fn other_locks_come_last() {
         .map(|id| lock(id, Purpose::Contention, wait(700 - u64::from(id))))
         .collect();
     contended.locks[1].unfinished.at_end_ns = 4 * MS;
+    contended.locks[6].purpose = Purpose::Unknown;
     contended.locks.push(lock(7, Purpose::Idle, wait(90_000)));
     contended.other_locks = Some(OtherLocks {
         rows: 3,
@@ -214,6 +215,7 @@ Other locks, apart from the GIL: 70 waits, 4.88 s in all (4.00 ms of it unfinish
   0x7f0000002003 semaphore: 10 waits, 697 ms, longest 3.00 ms, 3 threads
   0x7f0000002004 semaphore: 10 waits, 696 ms, longest 3.00 ms, 3 threads
   2 more: 20 waits, 1.39 s in all (--json has them).
+  Of these, whether for work or for what another had is not known: 10 waits, 694 ms.
 Asleep on purpose, waiting for work: 10 times, 90.0 s in all, on 1 lock.
 Beyond the row limit: 10 waits, 2.00 ms in all.
 ";
