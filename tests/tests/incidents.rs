@@ -63,9 +63,12 @@ fn switches_of(python: &Python, options: &[&str]) -> Switches {
 fn two_counting_threads() {
     need_root();
     for python in old_interpreters() {
-        let seen = switches_of(&python, &["--seconds", "2", "--threads", "2"]);
+        let seen = switches_of(
+            &python,
+            &["--seconds", "2", "--threads", "2", "--spread", "1"],
+        );
         assert!(seen.for_gil * 10 >= seen.voluntary * 9, "{seen:?}");
-        assert!(seen.futile > 100 && seen.waits > 100, "{seen:?}");
+        assert!(seen.futile > 0 && seen.waits > 100, "{seen:?}");
     }
 }
 
@@ -74,7 +77,8 @@ fn two_counting_threads() {
 fn pollers_beside_a_worker() {
     need_root();
     for python in old_interpreters() {
-        let options = ["--seconds", "3", "--threads", "1", "--pollers", "45"];
+        let options = "--seconds 3 --threads 1 --pollers 45 --spread 1";
+        let options: Vec<_> = options.split(' ').collect();
         let seen = switches_of(&python, &options);
         // The rest are the pollers' own sleeps.
         assert!(

@@ -1,6 +1,7 @@
 """Busy threads, and pollers, that are there, idle, before the work and after it, so that what the kernel counted of each can be read at both ends.
 
-It prints 'idle', waits for a line, prints 'done' after the work, and ends with its standard input. A poller sleeps for 10 ms at a time.
+It prints 'idle', waits for a line, prints 'done' after the work, and ends with its standard input. A poller sleeps for 10 ms at a time. With --spread 1
+the threads are bound to the CPUs in turn: on one they never meet.
 """
 
 import sys
@@ -9,7 +10,7 @@ import time
 
 import workload
 
-options = workload.options(__doc__, threads=4, pollers=0)
+options = workload.options(__doc__, threads=4, pollers=0, spread=0)
 begin, end = threading.Event(), threading.Event()
 done = threading.Semaphore(0)
 
@@ -19,7 +20,9 @@ def poll():
         time.sleep(0.01)
 
 
-def thread(work):
+def thread(index, work):
+    if options.spread:
+        workload.bind_to_cpu(index)
     begin.wait()
     work()
     done.release()
@@ -27,7 +30,7 @@ def thread(work):
 
 
 works = [workload.spin] * options.threads + [poll] * options.pollers
-threads = [threading.Thread(target=thread, args=(work,)) for work in works]
+threads = [threading.Thread(target=thread, args=item) for item in enumerate(works)]
 for each in threads:
     each.start()
 workload.say("idle")
