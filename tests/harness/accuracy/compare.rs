@@ -15,8 +15,7 @@ const NOTHING_BELOW: u64 = 100;
 /// How far apart two programs on the same tracepoint may see the ends of a forced switch, in the mean (0.4 – 0.6 µs measured).
 const FORCED_SWITCH_NS: u64 = 1_000;
 
-/// The same where gilscope measures the function that waits and the oracle the futex calls in it: what is around them, and
-/// the traps of both tracers (2 – 3 µs measured).
+/// The same where both measure the function that waits, by traps of 2 – 3 µs.
 const FORCED_SWITCH_BY_UPROBES_NS: u64 = 4_000;
 
 /// How far apart they may see those of a wait: no percentile is judged finer. Only in CPython 2.7 is half of the waits
@@ -180,7 +179,11 @@ impl Comparison {
                 gilscope: said.gil_wait,
             },
             yields: Pair {
-                oracle: truth.forced_switch_futex,
+                oracle: if said.is_by_uprobes() {
+                    truth.forced_switch
+                } else {
+                    truth.forced_switch_futex
+                },
                 gilscope: said.forced_switch(),
             },
             threads,

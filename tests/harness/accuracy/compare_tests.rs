@@ -10,7 +10,7 @@ fn oracle(count: u64, sum_us: u64, yields: u64) -> String {
     let futex = figures(count, sum_us);
     format!(
         r#"{{"records_lost":0,"untracked_calls":0,"unreturned_calls":0,"programs_missed":0,"processes":[{{"pid":7,"take_gil":{},"futex":{futex},
-        "forced_switch_futex":{},"threads":[{{"tid":8,"futex":{futex}}}]}}]}}"#,
+        "forced_switch_futex":{1},"forced_switch":{1},"threads":[{{"tid":8,"futex":{futex}}}]}}]}}"#,
         figures(count + 1, sum_us),
         figures(yields, yields * 100),
     )

@@ -41,6 +41,8 @@ pub struct OracleProcess {
     pub futex: Figures,
     /// The same of forced switches.
     pub forced_switch_futex: Figures,
+    /// The same by the function that waits.
+    pub forced_switch: Figures,
     /// Each thread that called.
     pub threads: Vec<OracleThread>,
 }
