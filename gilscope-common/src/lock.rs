@@ -218,7 +218,8 @@ impl Lock {
     /// The thread sleeps on a GIL's word, or wakes others on one. Answers whether a wait has finished.
     #[inline(always)]
     pub fn uses_gil(&mut self) -> bool {
-        self.place.kind != kind::PARKED && self.ends()
+        self.must_be_awake();
+        self.place.kind != kind::PARKED && self.is_no_longer_seen()
     }
 
     /// The thread leaves the processor; `in_gil`: in a wait for the GIL. Answers whether a wait has finished.
