@@ -61,7 +61,7 @@ impl Purposes {
             },
             kind,
             purpose: match kind {
-                LockKind::Mutex | LockKind::Rwlock => Purpose::Contention,
+                LockKind::Mutex | LockKind::Rwlock | LockKind::StopTheWorld => Purpose::Contention,
                 LockKind::Semaphore | LockKind::PyMutex => self.of(place, memory, python),
                 _ => Purpose::Unknown,
             },
@@ -98,6 +98,7 @@ fn kind_of(kind: u32) -> LockKind {
         kind::MUTEX => LockKind::Mutex,
         kind::RWLOCK => LockKind::Rwlock,
         kind::PARKED => LockKind::PyMutex,
+        kind::STOPPED => LockKind::StopTheWorld,
         _ => LockKind::Unknown,
     }
 }
