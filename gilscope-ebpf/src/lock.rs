@@ -75,8 +75,8 @@ fn place(target: &Target, word: u64, bitset: bool) -> (LockPlace, u64) {
     let Some(call) = stack::call() else {
         return (place, 0);
     };
-    place.kind = call.kind(target, bitset);
     let is_own = word.wrapping_sub(call.sp) < OWN_FRAMES;
+    place.kind = call.kind(target, bitset || is_own);
     if target.has_parking_lot == 0 || !is_own || place.kind != kind::SEMAPHORE {
         return (place, 0);
     }

@@ -61,8 +61,8 @@ fn register(offset: usize) -> Option<u64> {
 }
 
 /// The return address into the function that waits is among the first so many words of the stack: the 1st of a mutex, the 8th – 11th of
-/// the rest (measured, glibc 2.36 – 2.43).
-const CALL_WORDS: usize = 16;
+/// the rest (measured, glibc 2.36 – 2.43), the 21st (musl 1.2.3).
+const CALL_WORDS: usize = 24;
 
 /// A system call of the present thread's.
 pub struct Call {
@@ -87,7 +87,7 @@ pub fn call() -> Option<Call> {
 
 impl Call {
     /// What is waited for, one of [`kind`]: told by the innermost function that is known. `bitset`: the
-    /// call is a `FUTEX_WAIT_BITSET`.
+    /// call is a `FUTEX_WAIT_BITSET`, or on a word on the stack, where musl's condition variables wait.
     #[inline(always)]
     pub fn kind(&self, target: &Target, bitset: bool) -> u32 {
         if let Some(kind) = known(target, self.ip) {

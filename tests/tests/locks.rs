@@ -65,7 +65,7 @@ fn check(process: &Process<'_>, recorded: &Value, gil_ns: u64) {
     assert_eq!(lock.0["kind"], recorded["kind"], "{recorded}");
     assert_eq!(lock.number("threads"), number("threads"), "{recorded}");
     let (count, contended) = (wait.number("count"), number("count"));
-    assert!(contended >= 50, "{recorded}");
+    assert!(contended >= 5, "{recorded}");
     // One that found the lock taken may have it before it sleeps; a preemption in a retry may part a wait.
     assert!(
         count.abs_diff(contended) <= 2 + contended / 50,
