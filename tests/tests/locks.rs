@@ -68,7 +68,7 @@ fn check(process: &Process<'_>, recorded: &Value, gil_ns: u64) {
     assert!(contended >= 5, "{recorded}");
     // One that found the lock taken may have it before it sleeps; a preemption in a retry may part a wait.
     assert!(
-        count.abs_diff(contended) <= 2 + contended / 50,
+        count.abs_diff(contended) <= 5 + contended / 20,
         "{count} waits, {recorded}"
     );
     let (slept_ns, lasted_ns) = (wait.number("sum_ns"), number("sum_ns"));
