@@ -30,6 +30,8 @@ pub mod kind {
     pub const RWLOCK: u32 = 4;
     /// CPython's parking lot (3.13+), where `PyMutex` waits.
     pub const PARKED: u32 = 5;
+    /// The same, for the end of a stop-the-world pause (free-threaded builds).
+    pub const STOPPED: u32 = 6;
 }
 
 /// What the thread is doing.
@@ -51,6 +53,10 @@ const fn retry_cpu_ns(kind: u32) -> u64 {
         // Who is woken from a condition variable has what it waited for, as a rule.
         _ => 2_000,
     }
+}
+
+const fn is_parked(kind: u32) -> bool {
+    kind == kind::PARKED || kind == kind::STOPPED
 }
 
 /// What the kernel counted of a thread's waits for locks: complete even where records were lost.
@@ -176,7 +182,7 @@ impl Lock {
 
     #[inline(always)]
     fn is_same_call(&self, sleep: &Sleep) -> bool {
-        if sleep.place.kind == kind::PARKED {
+        if is_parked(sleep.place.kind) {
             return sleep.call != 0 && sleep.call == self.call;
         }
         let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
@@ -218,7 +224,8 @@ impl Lock {
     /// The thread sleeps on a GIL's word, or wakes others on one. Answers whether a wait has finished.
     #[inline(always)]
     pub fn uses_gil(&mut self) -> bool {
-        self.place.kind != kind::PARKED && self.ends()
+        self.must_be_awake();
+        !is_parked(self.place.kind) && self.is_no_longer_seen()
     }
 
     /// The thread leaves the processor; `in_gil`: in a wait for the GIL. Answers whether a wait has finished.

@@ -53,6 +53,10 @@ pub struct FrameOffsets {
     pub previous: u32,
     /// Frame → pointer to its code object.
     pub code: u32,
+    /// Thread state → `state`, where a thread waits for the end of a stop-the-world pause; 0 where it never does, or that is not known.
+    pub state: u32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// Key of `CALLERS`, whose values are of [`crate::lock::kind`]: a place in a C library where a function that waits is
@@ -233,7 +237,7 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 96);
+    assert!(size_of::<Target>() == 104);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 56);
     assert!(size_of::<Sched>() == 48);

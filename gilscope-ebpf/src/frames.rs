@@ -50,6 +50,19 @@ pub fn is_last_holder(thread: &Thread, target: &Target) -> bool {
     }
 }
 
+/// Whether this is the address of the present thread's own `state` in its thread state.
+#[inline(always)]
+pub fn is_own_state(target: &Target, address: u64) -> bool {
+    let offsets = &target.frames;
+    if offsets.state == 0 || offsets.thread_id == 0 {
+        return false;
+    }
+    let state = address.wrapping_sub(offsets.state.into());
+    read(state, offsets.thread_id)
+        .zip(fs_base())
+        .is_some_and(|(thread_id, own)| thread_id == own)
+}
+
 #[inline(always)]
 fn fs_base() -> Option<u64> {
     // SAFETY: the helper takes nothing.

@@ -75,8 +75,8 @@ fn place(target: &Target, word: u64, bitset: bool) -> (LockPlace, u64) {
     let Some(call) = stack::call() else {
         return (place, 0);
     };
-    place.kind = call.kind(target, bitset);
     let is_own = word.wrapping_sub(call.sp) < OWN_FRAMES;
+    place.kind = call.kind(target, bitset || is_own);
     if target.has_parking_lot == 0 || !is_own || place.kind != kind::SEMAPHORE {
         return (place, 0);
     }
@@ -84,7 +84,11 @@ fn place(target: &Target, word: u64, bitset: bool) -> (LockPlace, u64) {
     match read::<[u64; 2]>(word.wrapping_sub(16)) {
         Some([argument, address]) if address != 0 => {
             place.address = address;
-            place.kind = kind::PARKED;
+            place.kind = if frames::is_own_state(target, address) {
+                kind::STOPPED
+            } else {
+                kind::PARKED
+            };
             // Of a `PyMutex` the argument is a `struct mutex_entry`, which begins with a time that each call reads anew
             // (`Python/lock.c`: `_PyMutex_LockTimed`); of an event it is null.
             let began = if argument == 0 { None } else { read(argument) };

@@ -60,16 +60,16 @@ fn register(offset: usize) -> Option<u64> {
     }
 }
 
-/// The return address into the function that waits is among the first so many words of the stack: the 1st of a mutex, the 8th – 11th of
-/// the rest (measured, glibc 2.36 – 2.43).
-const CALL_WORDS: usize = 16;
+/// The return address into the function that waits is among the first 24 words of the stack: the 1st of a mutex, the 8th – 11th of
+/// the rest (measured, glibc 2.36 – 2.43), the 21st (musl 1.2.3). So many are read at a time, for the programs' stack is small.
+const PART_WORDS: usize = 8;
+const PARTS: u64 = 3;
 
 /// A system call of the present thread's.
 pub struct Call {
     ip: u64,
     /// Its stack pointer.
     pub sp: u64,
-    words: [u64; CALL_WORDS],
 }
 
 /// The present one, where it can be told.
@@ -78,29 +78,36 @@ pub fn call() -> Option<Call> {
     if !maps::has_task_registers() {
         return None;
     }
-    let sp = register(SP_OFFSET)?;
-    // SAFETY: a faulting read is answered by an error.
-    let words = unsafe { bpf_probe_read_user(sp as *const [u64; CALL_WORDS]) }.ok()?;
-    let ip = register(IP_OFFSET)?;
-    Some(Call { ip, sp, words })
+    Some(Call {
+        ip: register(IP_OFFSET)?,
+        sp: register(SP_OFFSET)?,
+    })
 }
 
 impl Call {
     /// What is waited for, one of [`kind`]: told by the innermost function that is known. `bitset`: the
-    /// call is a `FUTEX_WAIT_BITSET`.
+    /// call is a `FUTEX_WAIT_BITSET`, or on a word on the stack, where musl's condition variables wait.
     #[inline(always)]
     pub fn kind(&self, target: &Target, bitset: bool) -> u32 {
         if let Some(kind) = known(target, self.ip) {
             return kind;
         }
-        for word in self.words {
-            if let Some(found) = known(target, word) {
-                // A condition variable's own sleeps are timed, or made by its function itself; this is its mutex, or the
-                // one inside it (glibc `nptl/lowlevellock.c`).
-                if found == kind::CONDVAR && !bitset {
-                    return kind::MUTEX;
+        for part in 0..PARTS {
+            let at = self
+                .sp
+                .wrapping_add(part * size_of::<[u64; PART_WORDS]>() as u64);
+            // SAFETY: a faulting read is answered by an error.
+            let Ok(words) = (unsafe { bpf_probe_read_user(at as *const [u64; PART_WORDS]) }) else {
+                return kind::UNKNOWN;
+            };
+            for word in words {
+                match known(target, word) {
+                    // A condition variable's own sleeps are timed, or made by its function itself; this is its mutex, or the
+                    // one inside it (glibc `nptl/lowlevellock.c`).
+                    Some(kind::CONDVAR) if !bitset => return kind::MUTEX,
+                    Some(kind) => return kind,
+                    None => {}
                 }
-                return found;
             }
         }
         kind::UNKNOWN

@@ -5,12 +5,17 @@ has for each lock its address (of the semaphore, or of the `PyMutex`), the numbe
 acquisition.
 """
 
-import ctypes
 import sys
 import threading
 import time
 
 import workload
+
+try:
+    import ctypes
+except ImportError:
+    # A build without it: where its semaphores are is not known.
+    ctypes = None
 
 options = workload.options(__doc__, threads=3)
 # A lock object is its head and then its lock: a pointer to a semaphore, or a `PyMutex` (3.13.1+: Modules/_threadmodule.c).
@@ -39,11 +44,12 @@ def is_mutex(since):
     return sys.version_info >= since
 
 
-locks = [
-    Recorded("lock", threading.Lock(), 0.002, is_mutex((3, 13, 1))),
-    Recorded("rlock", threading.RLock(), 0.003, is_mutex((3, 14))),
-    Recorded("other lock", threading.Lock(), 0.001, is_mutex((3, 13, 1))),
+kinds = [
+    ("lock", threading.Lock(), 0.002, is_mutex((3, 13, 1))),
+    ("rlock", threading.RLock(), 0.003, is_mutex((3, 14))),
+    ("other lock", threading.Lock(), 0.001, is_mutex((3, 13, 1))),
 ]
+locks = [Recorded(*each) for each in kinds if ctypes or each[-1]]
 
 
 def contender(recorded):

@@ -191,6 +191,19 @@ fn an_unseen_end_of_a_sleep_is_when_it_got_a_processor() {
     assert_eq!(thread.finished, [5_000]);
 }
 
+/// Nor is a wait for the GIL part of a wait for a `PyMutex` then.
+#[test]
+fn an_unseen_end_is_before_a_wait_for_the_gil() {
+    let mut thread = Thread::default();
+    thread.falls_asleep(A, kind::PARKED);
+    thread.now_ns += 5_000;
+    thread.lock.enters_cpu(thread.now_ns);
+    thread.waits_for_gil(4_000_000);
+    thread.lock.enters_cpu(thread.now_ns);
+    thread.calls_another_futex();
+    assert_eq!(thread.finished, [5_000]);
+}
+
 #[test]
 fn under_way_at_either_end_it_is_counted_apart() {
     let place = LockPlace {

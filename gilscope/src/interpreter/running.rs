@@ -25,9 +25,6 @@ impl Interpreter {
         let Some((layout, interpreters)) = self.frames().zip(self.interpreters()) else {
             return found;
         };
-        let Some(threads) = layout.threads else {
-            return found;
-        };
         let states = list(
             memory,
             interpreters.head,
@@ -35,7 +32,7 @@ impl Interpreter {
             MAX_INTERPRETERS,
         )
         .flat_map(|interpreter| {
-            let first = interpreter.wrapping_add(threads);
+            let first = interpreter.wrapping_add(layout.threads);
             list(memory, first, layout.next_thread, MAX_THREADS)
         })
         .take(MAX_THREADS);

@@ -21,7 +21,7 @@ const COMMAND: u64 = 127;
 const WAIT: u64 = 0;
 const WAIT_BITSET: u64 = 9;
 /// As in the programs (`gilscope-ebpf/src/stack.rs`, `lock.rs`).
-const CALL_WORDS: usize = 16;
+const CALL_WORDS: usize = 24;
 const OWN_FRAMES: u64 = 4096;
 
 /// Functions that are remembered; beyond, they are looked up again.
@@ -61,7 +61,7 @@ impl Purposes {
             },
             kind,
             purpose: match kind {
-                LockKind::Mutex | LockKind::Rwlock => Purpose::Contention,
+                LockKind::Mutex | LockKind::Rwlock | LockKind::StopTheWorld => Purpose::Contention,
                 LockKind::Semaphore | LockKind::PyMutex => self.of(place, memory, python),
                 _ => Purpose::Unknown,
             },
@@ -98,6 +98,7 @@ fn kind_of(kind: u32) -> LockKind {
         kind::MUTEX => LockKind::Mutex,
         kind::RWLOCK => LockKind::Rwlock,
         kind::PARKED => LockKind::PyMutex,
+        kind::STOPPED => LockKind::StopTheWorld,
         _ => LockKind::Unknown,
     }
 }
@@ -147,14 +148,15 @@ impl Locks<'_> {
             .iter()
             .map(|word| u64::from_le_bytes(*word));
         let called = std::iter::once(call.instruction).chain(words);
+        let is_own = word.wrapping_sub(call.stack_pointer) < OWN_FRAMES;
+        let bitset = operation & COMMAND == WAIT_BITSET;
         let mut place = LockPlace {
             address: word,
             code,
             caller,
-            kind: self.kind(called, operation & COMMAND == WAIT_BITSET),
+            kind: self.kind(called, bitset || is_own),
             padding: 0,
         };
-        let is_own = word.wrapping_sub(call.stack_pointer) < OWN_FRAMES;
         if self.has_parking_lot && is_own && place.kind == kind::SEMAPHORE {
             let address = memory.read_u64(word.wrapping_sub(8)).ok()?;
             if address != 0 {

@@ -146,6 +146,8 @@ impl Watched {
             cframe_frame: layout.cframe_frame.unwrap_or(0),
             previous: layout.previous,
             code: layout.code,
+            state: layout.state.unwrap_or(0),
+            padding: 0,
         })
     }
 

@@ -5,14 +5,17 @@ use super::super::version::Version;
 /// Where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLayout {
-    /// Interpreter → pointer to its newest thread state; `None` where it is not known.
-    pub threads: Option<u64>,
+    /// Interpreter → pointer to its newest thread state.
+    pub threads: u64,
     /// Thread state → pointer to the next older one.
     pub next_thread: u64,
     /// Thread state → `thread_id` (the thread's `pthread_t`).
     pub thread_id: u32,
     /// Behind it is the thread's id in its PID namespace (3.11+).
     pub has_native_id: bool,
+    /// Thread state → `state`, by whose address a thread waits for the end of a stop-the-world pause (`Python/pystate.c`:
+    /// `tstate_wait_attach`); `None` where there are none, or it is not known.
+    pub state: Option<u32>,
     /// Thread state → pointer to the innermost frame, or to the C frame.
     pub frame: u32,
     /// C frame → pointer to the innermost frame, where there is one.
@@ -34,7 +37,7 @@ pub struct FrameLayout {
 }
 
 /// Versions, and their layout: `(minor, threads, thread_id, frame, cframe_frame, previous, code, file, name, text)`. Measured
-/// (3.6.15, 3.7.16, 3.8.18, 3.9, 3.10.13, 3.11.7, 3.12.1, 3.13.0, 3.14.10, 3.15.2; x86-64).
+/// (3.6.15, 3.7.16, 3.8.18, 3.9, 3.10.13, 3.11.7, 3.12.1, 3.13.0, 3.14.10, 3.15.2, and 3.13.5 free-threaded; x86-64).
 type Known = (u8, u64, u32, u32, Option<u32>, u32, u32, u64, u64, u64);
 
 const KNOWN: [Known; 10] = [
@@ -61,10 +64,11 @@ pub fn frames(version: Version, free_threaded: bool) -> Option<FrameLayout> {
         .find(|known| version.major == 3 && known.0 == version.minor)?;
     let (minor, threads, thread_id, frame, cframe_frame, previous, code, file, name, text) = *known;
     Some(FrameLayout {
-        // Measured of normal builds only.
-        threads: (!free_threaded).then_some(threads),
+        threads,
         next_thread: 8,
         has_native_id: minor >= 11,
+        // Measured on 3.13.5t.
+        state: (free_threaded && minor == 13).then_some(40),
         thread_id,
         frame,
         cframe_frame,
