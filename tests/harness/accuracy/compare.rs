@@ -15,9 +15,6 @@ const NOTHING_BELOW: u64 = 100;
 /// How far apart two programs on the same tracepoint may see the ends of a forced switch, in the mean (0.4 – 0.6 µs measured).
 const FORCED_SWITCH_NS: u64 = 1_000;
 
-/// The same where both measure the function that waits, by traps of 2 – 3 µs.
-const FORCED_SWITCH_BY_UPROBES_NS: u64 = 4_000;
-
 /// How far apart they may see those of a wait: no percentile is judged finer. Only in CPython 2.7 is half of the waits
 /// shorter than twenty times that.
 const RESOLUTION_NS: u64 = 200;
@@ -78,17 +75,28 @@ impl fmt::Display for Figure {
 /// The same waits as the two saw them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pair {
-    /// The truth.
+    /// The truth: by the futex calls inside the function.
     pub oracle: Figures,
+    /// The same waits by the whole function. There where gilscope measures a part of it that contains the futex calls: each of
+    /// its waits lies between the two then.
+    pub whole: Option<Figures>,
     /// What is judged.
     pub gilscope: Figures,
+    /// A longest wait may be wrong by one step of [`Figures::max_near_ns`].
+    pub by_guesses: bool,
 }
 
 impl Pair {
-    /// By what share of the oracle's figure gilscope's is too high; nothing where one of them has none.
+    /// By what share of the oracle's figure gilscope's is too high, or higher than allowed by [`Pair::whole`]; nothing where one of
+    /// them has none.
     pub fn error(&self, figure: Figure) -> Option<f64> {
         let (truth, said) = (figure.of(&self.oracle)?, figure.of(&self.gilscope)?);
-        (truth > 0).then(|| (said as f64 - truth as f64) / truth as f64)
+        let whole = self.whole.as_ref().and_then(|whole| figure.of(whole));
+        let nearest = match whole {
+            Some(whole) if figure != Figure::Count => said.clamp(truth, whole.max(truth)),
+            _ => truth,
+        };
+        (truth > 0).then(|| (said as f64 - nearest as f64) / truth as f64)
     }
 
     /// Whether the error is within its bound. The 99th percentile of 1,000 waits is the tenth longest: one wait more or less,
@@ -96,15 +104,22 @@ impl Pair {
     /// next to it as well. The two tracers' programs see each instant one after the other: up to [`RESOLUTION_NS`] is no error
     /// of a percentile, up to `mean_ns` for each interval none of their sum.
     fn is_within(&self, figure: Figure, mean_ns: u64) -> bool {
-        let near = match figure {
-            Figure::P50 => self.oracle.p50_near_ns,
-            Figure::P99 => self.oracle.p99_near_ns,
+        let near = |figures: &Figures| match figure {
+            Figure::P50 => figures.p50_near_ns,
+            Figure::P99 => figures.p99_near_ns,
+            Figure::Max if self.by_guesses => figures.max_near_ns,
             _ => None,
         };
         let (Some(truth), Some(said)) = (figure.of(&self.oracle), figure.of(&self.gilscope)) else {
             return false;
         };
-        let [low, high] = near.unwrap_or([truth; 2]);
+        let [low, mut high] = near(&self.oracle).unwrap_or([truth; 2]);
+        if let Some(whole) = &self.whole
+            && figure != Figure::Count
+        {
+            let above = near(whole).map(|[_, high]| high).or(figure.of(whole));
+            high = high.max(above.unwrap_or(0));
+        }
         let off = low.saturating_sub(said).max(said.saturating_sub(high));
         let programs_ns = match figure {
             Figure::Sum => self.oracle.count * mean_ns,
@@ -154,7 +169,6 @@ pub struct Comparison {
     pub threads: BTreeMap<u32, Pair>,
     /// Contended acquisitions that made no futex call, which nobody sees who looks from the kernel. Not among the waits.
     pub without_futex: u64,
-    forced_switch_ns: u64,
     lost: Vec<String>,
 }
 
@@ -165,8 +179,16 @@ impl Comparison {
         let gilscope: Gilscope = serde_json::from_slice(gilscope).context("gilscope's report")?;
         let (truth, said) = (oracle.process()?, gilscope.process()?);
         let mut threads: BTreeMap<u32, Pair> = BTreeMap::new();
+        let (by_uprobes, by_guesses) = (said.is_by_uprobes(), said.is_semaphore());
+        let pair = |oracle, whole, gilscope| Pair {
+            oracle,
+            whole: by_uprobes.then_some(whole),
+            gilscope,
+            by_guesses,
+        };
         for thread in &truth.threads {
-            threads.entry(thread.tid).or_default().oracle = thread.futex;
+            let unseen = pair(thread.futex, thread.take_gil, Figures::default());
+            threads.insert(thread.tid, unseen);
         }
         for thread in &said.threads {
             threads.entry(thread.tid).or_default().gilscope = thread.wait();
@@ -174,24 +196,13 @@ impl Comparison {
         Ok(Self {
             python: python.to_owned(),
             workload: workload.to_owned(),
-            waits: Pair {
-                oracle: truth.futex,
-                gilscope: said.gil_wait,
-            },
-            yields: Pair {
-                oracle: if said.is_by_uprobes() {
-                    truth.forced_switch
-                } else {
-                    truth.forced_switch_futex
-                },
-                gilscope: said.forced_switch(),
-            },
+            waits: pair(truth.futex, truth.take_gil, said.gil_wait),
+            yields: pair(
+                truth.forced_switch_futex,
+                truth.forced_switch,
+                said.forced_switch(),
+            ),
             threads,
-            forced_switch_ns: if said.is_by_uprobes() {
-                FORCED_SWITCH_BY_UPROBES_NS
-            } else {
-                FORCED_SWITCH_NS
-            },
             without_futex: truth.take_gil.count.saturating_sub(truth.futex.count),
             lost: oracle.lost().into_iter().chain(gilscope.lost()).collect(),
         })
@@ -224,7 +235,7 @@ impl Comparison {
             let of_thread = pair.broken(&Figure::ALL, 0);
             broken.extend(of_thread.iter().map(|what| format!("thread {tid}: {what}")));
         }
-        let yields = self.yields.broken(&Figure::TOTALS, self.forced_switch_ns);
+        let yields = self.yields.broken(&Figure::TOTALS, FORCED_SWITCH_NS);
         broken.extend(yields.iter().map(|what| format!("forced switches: {what}")));
         let run = format!("{}, {}", self.python, self.workload);
         broken.iter().map(|what| format!("{run}: {what}")).collect()

@@ -16,10 +16,12 @@ pub struct Figures {
     pub p50_ns: Option<u64>,
     /// 99th percentile.
     pub p99_ns: Option<u64>,
-    /// The oracle's percentiles 0.1 below and above p50.
+    /// The oracle's percentiles 0.5 below and above p50.
     pub p50_near_ns: Option<[u64; 2]>,
-    /// The same of p99.
+    /// Those 0.1 below and above p99.
     pub p99_near_ns: Option<[u64; 2]>,
+    /// The oracle's second longest, and the two longest together.
+    pub max_near_ns: Option<[u64; 2]>,
 }
 
 /// The oracle's report. `futex` is what is judged by: docs/accuracy.md says why.
@@ -52,6 +54,8 @@ pub struct OracleProcess {
 pub struct OracleThread {
     /// Its id.
     pub tid: u32,
+    /// As above.
+    pub take_gil: Figures,
     /// As above.
     pub futex: Figures,
 }
@@ -97,6 +101,7 @@ pub struct GilscopeProcess {
 #[derive(Deserialize)]
 struct Gil {
     source: String,
+    python: String,
 }
 
 /// One thread of it.
@@ -135,6 +140,11 @@ impl GilscopeProcess {
     /// Whether it measured functions, not futex calls.
     pub fn is_by_uprobes(&self) -> bool {
         self.gils.iter().any(|gil| gil.source == "uprobe")
+    }
+
+    /// Whether the GIL is a semaphore, which tells nobody who had it.
+    pub fn is_semaphore(&self) -> bool {
+        self.gils.iter().any(|gil| gil.python.starts_with("2."))
     }
 
     /// Forced switches of all threads: count, sum and max.

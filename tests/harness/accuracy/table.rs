@@ -36,7 +36,9 @@ pub fn markdown(runs: &[Comparison], skipped: &[String], command: &str) -> Strin
 }
 
 fn row(run: &Comparison) -> String {
-    let Pair { oracle, gilscope } = run.waits;
+    let Pair {
+        oracle, gilscope, ..
+    } = run.waits;
     let error = |figure| judged(&run.waits, figure);
     let worst: Vec<_> = Figure::ALL
         .iter()

@@ -21,10 +21,12 @@ pub struct Lengths {
     p50_ns: u64,
     p90_ns: u64,
     p99_ns: u64,
-    /// The quantiles 0.1 % of the ranks below and above p50: its neighbours where there are few lengths.
+    /// The quantiles 0.5 % of the ranks below and above p50: what it is if so many lengths more or less are in one half.
     p50_near_ns: [u64; 2],
-    /// The same of p99.
+    /// The same of p99, by 0.1 %.
     p99_near_ns: [u64; 2],
+    /// What the longest becomes by one wrong step: cut in two, it is the second; the two taken for one, it is their sum.
+    max_near_ns: [u64; 2],
 }
 
 impl Lengths {
@@ -34,15 +36,18 @@ impl Lengths {
             let index = (lengths.len() * per_mille).div_ceil(1000).saturating_sub(1);
             lengths.get(index).copied().unwrap_or(0)
         };
+        let mut longest = lengths.iter().rev().copied();
+        let [max_ns, second_ns] = [longest.next(), longest.next()].map(Option::unwrap_or_default);
         Self {
             count: lengths.len() as u64,
             sum_ns: lengths.iter().sum(),
-            max_ns: lengths.last().copied().unwrap_or(0),
+            max_ns,
             p50_ns: rank(500),
             p90_ns: rank(900),
             p99_ns: rank(990),
-            p50_near_ns: [rank(499), rank(501)],
+            p50_near_ns: [rank(495), rank(505)],
             p99_near_ns: [rank(989), rank(991)],
+            max_near_ns: [second_ns, max_ns + second_ns],
         }
     }
 }
@@ -269,8 +274,8 @@ mod tests {
         );
         let many = Lengths::of((1..=1000).collect());
         assert_eq!(
-            (many.p50_near_ns, many.p99_near_ns),
-            ([499, 501], [989, 991])
+            (many.p50_near_ns, many.p99_near_ns, many.max_near_ns),
+            ([495, 505], [989, 991], [999, 1_999])
         );
         let one = Lengths::of(vec![7]);
         assert_eq!((one.p50_ns, one.p99_ns, one.max_ns), (7, 7, 7));
