@@ -75,7 +75,8 @@ pub struct LockTotals {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LockPlace {
-    /// Address of the lock; where that is not known, of the futex word.
+    /// Address of the lock; where that is not known, of the futex word. Of a stop-the-world pause the id of the thread that
+    /// asked for it, in its PID namespace; 0: not known.
     pub address: u64,
     /// Address of the code object of the Python function that waits; 0 where it is not known.
     pub code: u64,

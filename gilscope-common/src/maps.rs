@@ -55,8 +55,14 @@ pub struct FrameOffsets {
     pub code: u32,
     /// Thread state → `state`, where a thread waits for the end of a stop-the-world pause; 0 where it never does, or that is not known.
     pub state: u32,
-    /// Explicit padding.
-    pub padding: u32,
+    /// Thread state → pointer to its interpreter.
+    pub interpreter: u32,
+    /// Interpreter → pointer to the thread state that asked for the pause.
+    pub requester: u32,
+    /// Thread state → the thread's id in its PID namespace; 0 where there is none.
+    pub native_id: u32,
+    /// Address of the same pointer for a pause of all interpreters; 0: not known.
+    pub runtime_requester: u64,
 }
 
 /// Key of `CALLERS`, whose values are of [`crate::lock::kind`]: a place in a C library where a function that waits is
@@ -237,7 +243,7 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 104);
+    assert!(size_of::<Target>() == 120);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 56);
     assert!(size_of::<Sched>() == 48);

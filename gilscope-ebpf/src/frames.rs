@@ -63,6 +63,20 @@ pub fn is_own_state(target: &Target, address: u64) -> bool {
         .is_some_and(|(thread_id, own)| thread_id == own)
 }
 
+/// The thread that asked for the stop-the-world pause that the present one is in, by its id in its PID namespace; 0: not known. CPython
+/// names it from before it stops the others until it lets them go (`Python/pystate.c`: `stop_the_world`, `start_the_world`).
+#[inline(always)]
+pub fn requester(target: &Target, state_address: u64) -> u64 {
+    let offsets = &target.frames;
+    let state = state_address.wrapping_sub(offsets.state.into());
+    let asker = |pointer: Option<u64>| pointer.filter(|state| *state != 0);
+    let interpreter = read(state, offsets.interpreter);
+    asker(interpreter.and_then(|interpreter| read(interpreter, offsets.requester)))
+        .or_else(|| asker(read(offsets.runtime_requester, 0)))
+        .and_then(|asker| read(asker, offsets.native_id))
+        .unwrap_or(0)
+}
+
 #[inline(always)]
 fn fs_base() -> Option<u64> {
     // SAFETY: the helper takes nothing.

@@ -83,11 +83,10 @@ fn place(target: &Target, word: u64, bitset: bool) -> (LockPlace, u64) {
     // `struct wait_entry`: `park_arg`, `addr`, `sema`.
     match read::<[u64; 2]>(word.wrapping_sub(16)) {
         Some([argument, address]) if address != 0 => {
-            place.address = address;
-            place.kind = if frames::is_own_state(target, address) {
-                kind::STOPPED
+            (place.address, place.kind) = if frames::is_own_state(target, address) {
+                (frames::requester(target, address), kind::STOPPED)
             } else {
-                kind::PARKED
+                (address, kind::PARKED)
             };
             // Of a `PyMutex` the argument is a `struct mutex_entry`, which begins with a time that each call reads anew
             // (`Python/lock.c`: `_PyMutex_LockTimed`); of an event it is null.

@@ -3,7 +3,8 @@
 use super::histogram::Histogram;
 use super::merged::{Counted, Merged};
 use crate::model::{
-    LockId, LockReport, LockTotals, LockWait, LockWaits, OtherLocks, Purpose, Unfinished, WaitLoss,
+    LockId, LockKind, LockReport, LockTotals, LockWait, LockWaits, OtherLocks, Purpose, Unfinished,
+    WaitLoss,
 };
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -226,9 +227,12 @@ fn lock_report(lock: LockId, rows: &[(usize, &Row)], threads: &[&ThreadLocks]) -
             unfinished.add(thread.unfinished(&lock, row));
         }
     }
+    let is_pause = lock.kind == LockKind::StopTheWorld;
+    let requester = u32::try_from(lock.address).ok().filter(|tid| *tid != 0);
     LockReport {
         id: 0,
-        address: format!("{:#x}", lock.address),
+        address: (!is_pause).then(|| format!("{:#x}", lock.address)),
+        requested_by: requester.filter(|_| is_pause),
         kind: lock.kind,
         purpose: lock.purpose,
         threads: rows.len() as u64,

@@ -37,7 +37,8 @@ pub enum Purpose {
 /// A lock, as waits for it are added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LockId {
-    /// Where it is in the target's memory.
+    /// Where it is in the target's memory; of a pause, the id of the thread that asked for it in its PID namespace, 0 if that
+    /// is not known.
     pub address: u64,
     /// What it is.
     pub kind: LockKind,

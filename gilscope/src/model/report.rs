@@ -327,8 +327,10 @@ impl OtherThreads {
 pub struct LockReport {
     /// Index in [`ProcessReport::locks`].
     pub id: u32,
-    /// `0x…`, in the target's memory.
-    pub address: String,
+    /// `0x…`, in the target's memory; `None` of a pause.
+    pub address: Option<String>,
+    /// Of a pause, the thread that asked for it, by its id in its PID namespace; `None` of all else, and where it is not known.
+    pub requested_by: Option<u32>,
     /// What it is.
     pub kind: LockKind,
     /// What is waited for.

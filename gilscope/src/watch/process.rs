@@ -136,7 +136,9 @@ impl Watched {
     }
 
     fn frames(&self) -> Option<FrameOffsets> {
-        let layout = self.interpreter.as_ref()?.frames()?;
+        let python = self.interpreter.as_ref()?;
+        let layout = python.frames()?;
+        let runtime = layout.state.and(python.runtime());
         let gil = &self.gils.iter().find(|known| known.lives)?.gil;
         Some(FrameOffsets {
             last_holder: fields_of(gil).last_holder,
@@ -147,7 +149,14 @@ impl Watched {
             previous: layout.previous,
             code: layout.code,
             state: layout.state.unwrap_or(0),
-            padding: 0,
+            interpreter: layout.interpreter,
+            requester: layout.requester,
+            native_id: match layout.has_native_id {
+                true => layout.thread_id + 8,
+                false => 0,
+            },
+            runtime_requester: runtime
+                .map_or(0, |runtime| runtime.wrapping_add(layout.runtime_requester)),
         })
     }
 

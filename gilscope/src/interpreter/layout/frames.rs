@@ -16,6 +16,12 @@ pub struct FrameLayout {
     /// Thread state → `state`, by whose address a thread waits for the end of a stop-the-world pause (`Python/pystate.c`:
     /// `tstate_wait_attach`); `None` where there are none, or it is not known.
     pub state: Option<u32>,
+    /// Interpreter → pointer to the thread state that asked for such a pause.
+    pub requester: u32,
+    /// `_PyRuntime` → the same, for a pause of all interpreters.
+    pub runtime_requester: u64,
+    /// Thread state → pointer to its interpreter.
+    pub interpreter: u32,
     /// Thread state → pointer to the innermost frame, or to the C frame.
     pub frame: u32,
     /// C frame → pointer to the innermost frame, where there is one.
@@ -69,6 +75,9 @@ pub fn frames(version: Version, free_threaded: bool) -> Option<FrameLayout> {
         has_native_id: minor >= 11,
         // Measured on 3.13.5t.
         state: (free_threaded && minor == 13).then_some(40),
+        requester: 10760,
+        runtime_requester: 10352,
+        interpreter: 16,
         thread_id,
         frame,
         cframe_frame,

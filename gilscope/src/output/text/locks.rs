@@ -87,10 +87,14 @@ fn row(out: &mut dyn Write, lock: &LockReport) -> io::Result<()> {
         LockKind::StopTheWorld => "stop-the-world",
         LockKind::Unknown => "unknown kind",
     };
+    let name = match (&lock.address, lock.requested_by) {
+        (Some(address), _) => format!("{address} {kind}"),
+        (None, Some(tid)) => format!("{kind}, asked for by thread {tid}"),
+        (None, None) => kind.to_owned(),
+    };
     writeln!(
         out,
-        "  {} {kind}: {}, {}, longest {}, {}",
-        lock.address,
+        "  {name}: {}, {}, longest {}, {}",
         counted(lock.wait.count, "wait"),
         time(lock.waited_ns()),
         time(lock.wait.max_ns),
