@@ -33,6 +33,22 @@ pub struct Target {
     pub has_parking_lot: u32,
     /// Where a thread's Python functions are.
     pub frames: FrameOffsets,
+    /// Where a thread that waits for a semaphore is in its Python program.
+    pub semaphore: SemaphoreOffsets,
+}
+
+/// What tells whether a thread has had a GIL that is a semaphore (CPython 2.7): offsets in bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SemaphoreOffsets {
+    /// Thread state → `thread_id`; 0: nothing here is known.
+    pub thread_id: u32,
+    /// Thread state → `tick_counter`.
+    pub ticks: u32,
+    /// Thread state → pointer to the innermost frame.
+    pub frame: u32,
+    /// Frame → `f_lasti`.
+    pub instruction: u32,
 }
 
 /// The way from a GIL to the Python functions that a thread runs: offsets in bytes.
@@ -243,13 +259,13 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 120);
+    assert!(size_of::<Target>() == 136);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 56);
     assert!(size_of::<Sched>() == 48);
-    assert!(size_of::<Wait>() == 168);
+    assert!(size_of::<Wait>() == 176);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 352);
+    assert!(size_of::<Thread>() == 360);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<Counters>() == 40);

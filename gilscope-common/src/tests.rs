@@ -7,7 +7,7 @@ use crate::{
     sched::{Sched, state},
     wait::{
         EAGAIN, ETIMEDOUT, Finished, GilAddresses, GilView, PREEMPTION_CPU_NS, RETRY_CPU_NS,
-        SEMAPHORE_REFUSED_CPU_NS, SEMAPHORE_RETRY_CPU_NS, Sleep, Wait, kind, phase, word,
+        SEMAPHORE_REFUSED_CPU_NS, SEMAPHORE_RETRY_CPU_NS, Sleep, Wait, kind, phase, position, word,
     },
 };
 use std::vec::Vec;
@@ -21,6 +21,7 @@ struct Thread {
     wait: Wait,
     now_ns: u64,
     cpu_ns: u64,
+    position: u64,
     view: GilView,
     finished: Vec<Finished>,
 }
@@ -51,6 +52,7 @@ impl Thread {
             locks: false,
             now_ns: self.now_ns,
             cpu_ns: self.cpu_ns,
+            position: self.position,
             view: self.view,
         }
     }
@@ -190,6 +192,47 @@ fn who_still_waits_for_a_semaphore_proves_a_retry() {
     old.sleeps(40_000, 0);
     old.releases();
     assert_eq!(old.lengths(), [1_030_000, 1_070_000]);
+}
+
+/// A preempted retry: the program stands where it stood, however long that took.
+#[test]
+fn where_the_program_stands_tells_a_retry() {
+    let mut old = Old::new();
+    old.0.position = position(0x55_0000, 12, 7);
+    for _ in 0..2 {
+        old.sleeps(10_000, 0);
+        old.0.runs(20_000_000);
+        old.0.view.switch_number += 1;
+    }
+    old.sleeps(10_000, 0);
+    // It has gone on, in no time.
+    old.0.position = position(0x55_0000, 15, 7);
+    old.sleeps(40_000, 0);
+    old.releases();
+    assert_eq!(old.lengths(), [40_030_000, 40_000]);
+}
+
+#[test]
+fn a_holder_is_past_its_wait() {
+    let mut old = Old::new();
+    old.sleeps(10_000, 0);
+    let finished = old.0.wait.is_holder(0x1000);
+    old.0.take(finished);
+    old.sleeps(20_000, 0);
+    old.releases();
+    assert_eq!(old.lengths(), [10_000, 20_000]);
+}
+
+#[test]
+fn every_part_of_a_position_counts() {
+    let here = position(0x7f12_3456_7890, 12, 7);
+    for there in [
+        position(0x7f12_3456_7a90, 12, 7),
+        position(0x7f12_3456_7890, 13, 7),
+        position(0x7f12_3456_7890, 12, 8),
+    ] {
+        assert_ne!(here, there);
+    }
 }
 
 /// Being taken off the processor takes processor time too.
@@ -429,6 +472,7 @@ fn taking_the_mutex_back_proves_a_timed_wait_that_never_slept() {
         locks: false,
         now_ns: thread.now_ns,
         cpu_ns: 0,
+        position: 0,
         view: GilView::default(),
     };
     let finished = thread.wait.sleeps(&sleep);
@@ -547,6 +591,7 @@ fn two_gils_are_two_waits() {
         locks: false,
         now_ns: thread.now_ns,
         cpu_ns: thread.cpu_ns,
+        position: 0,
         view: thread.view,
     };
     let finished = thread.wait.sleeps(&sleep);

@@ -17,6 +17,10 @@
 //! * where none of these was seen before the next sleep: it ran longer than a retry takes while the
 //!   GIL changed hands at least twice ([`RETRY_CPU_NS`]).
 //!
+//! Of a semaphore (2.7) there are other proofs: its own wake-up is a release; it is named as the holder as it leaves the
+//! processor; its Python program has gone on. And there are two of a retry: who waited as it woke up has not been
+//! woken; it was preempted, and its program stands where it stood.
+//!
 //! Sources: `Python/ceval_gil.h` (3.7 – 3.11) and `Python/ceval_gil.c` (3.12+): `take_gil`,
 //! `drop_gil`; glibc `nptl/pthread_cond_wait.c`, `nptl/pthread_cond_signal.c` (2.31 – 2.43).
 
@@ -161,8 +165,10 @@ pub struct Wait {
     pub stack_pointer: u64,
     /// What has finished last.
     pub finished: Finished,
-    /// The thread's state, once it is known from its own `drop_gil`.
+    /// The thread's state, once it is known: from its own `drop_gil`, or since it was seen to have a semaphore.
     pub tstate: u64,
+    /// Where in its Python program the thread waits, as [`Sleep::position`].
+    pub position: u64,
     /// The GIL's index in its process.
     pub gil_id: u32,
     /// One of [`phase`].
@@ -208,8 +214,17 @@ pub struct Sleep {
     pub now_ns: u64,
     /// The thread's processor time.
     pub cpu_ns: u64,
+    /// Of a semaphore, where in its Python program the thread is, as [`position`] says; 0: not known.
+    pub position: u64,
     /// The GIL's fields.
     pub view: GilView,
+}
+
+/// A number for where a thread of CPython 2.7 is in its Python program: its frame, the instruction there, and how often it has
+/// counted its check interval down. It changes with every instruction that is not a loop of few.
+#[inline(always)]
+pub fn position(frame: u64, instruction: u32, ticks: u32) -> u64 {
+    frame.rotate_left(32) ^ ((instruction as u64) << 40) ^ ticks as u64
 }
 
 impl Sleep {
@@ -245,6 +260,7 @@ impl Wait {
             cut_at_start: 0,
         },
         tstate: 0,
+        position: 0,
         gil_id: 0,
         phase: phase::IDLE,
         kind: 0,
@@ -320,6 +336,7 @@ impl Wait {
             self.gil_id = sleep.gil_id;
             self.kind = purpose;
             self.woken = 0;
+            self.position = sleep.position;
         } else if self.woken != 0 && sleep.is_for_the_gil() {
             self.futile_wakeups += 1;
             self.woken = 0;
@@ -354,6 +371,16 @@ impl Wait {
             // `nptl/sem_post.c`).
             if self.other_waiters > 0 && switches == 0 {
                 return false;
+            }
+            // Within one acquisition the program stands still. If it stands where it stood, a preempted thread has hardly
+            // gone around a loop meanwhile.
+            if self.position != 0 && sleep.position != 0 {
+                if self.position != sleep.position {
+                    return true;
+                }
+                if switches > 0 {
+                    return false;
+                }
             }
             // While it was off the processor those may have had the semaphore and gone. But if it was had and given back
             // after that, others must have come since the release: hardly, in so little time.
@@ -423,6 +450,13 @@ impl Wait {
             _ if self.tstate != 0 && view.last_holder == self.tstate => self.finish(),
             _ => false,
         }
+    }
+
+    /// The thread has the GIL, as this state of its own says there: it is past its wait.
+    #[inline(always)]
+    pub fn is_holder(&mut self, tstate: u64) -> bool {
+        self.tstate = tstate;
+        self.is_no_longer_seen()
     }
 
     /// The thread did something that it does not do inside `take_gil` or `drop_gil`.

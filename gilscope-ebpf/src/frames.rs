@@ -77,8 +77,9 @@ pub fn requester(target: &Target, state_address: u64) -> u64 {
         .unwrap_or(0)
 }
 
+/// The `pthread_self()` of the present thread.
 #[inline(always)]
-fn fs_base() -> Option<u64> {
+pub fn fs_base() -> Option<u64> {
     // SAFETY: the helper takes nothing.
     let task = unsafe { bpf_get_current_task() } as *const task_struct;
     match maps::task_fs_base_offset() {

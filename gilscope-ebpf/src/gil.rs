@@ -4,10 +4,10 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
     maps::{Thread, WordInfo, WordKey},
-    wait::{GilView, Sleep, phase, word as kind_of_word},
+    wait::{self, GilView, Sleep, phase, word as kind_of_word},
 };
 
-use crate::{emit, filter, lock, maps::WORDS};
+use crate::{emit, filter, frames, lock, maps::WORDS};
 
 /// What a word of the process's is to a GIL, if it is one's. Not when the GIL has gone with its interpreter: user space
 /// learns that within a second, and meanwhile another's may lie in its place.
@@ -40,6 +40,7 @@ pub fn sleeps(
         locks: locks == Some(true),
         now_ns,
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
+        position: position(thread, info).unwrap_or(0),
         view: view(thread, info)?,
     };
     lock::uses_gil(thread);
@@ -74,6 +75,51 @@ fn other_waiters(semaphore: u64) -> u32 {
     read::<u32>(semaphore.wrapping_add(4))
         .unwrap_or(0)
         .saturating_sub(1)
+}
+
+/// Where in its Python program a thread is that waits for a semaphore, if that is known of it.
+#[inline(always)]
+fn position(thread: &Thread, info: &WordInfo) -> Option<u64> {
+    let tstate = thread.wait.tstate;
+    if info.word != kind_of_word::SEMAPHORE || tstate == 0 {
+        return None;
+    }
+    let offsets = &filter::target(thread.tgid)?.semaphore;
+    let frame: u64 = read_known(tstate, offsets.frame)?;
+    let ticks = read_known(tstate, offsets.ticks)?;
+    let instruction = read_known(frame, offsets.instruction)?;
+    Some(wait::position(frame, instruction, ticks))
+}
+
+/// The thread leaves the processor: whether it has a semaphore, and so has finished its wait for it. The thread state that is named as
+/// the holder's is its own then.
+#[inline(always)]
+pub fn leaves_as_holder(thread: &mut Thread) -> bool {
+    if thread.wait.word != kind_of_word::SEMAPHORE {
+        return false;
+    }
+    match own_state_as_holder(thread) {
+        Some(tstate) => thread.wait.is_holder(tstate),
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn own_state_as_holder(thread: &Thread) -> Option<u64> {
+    let offsets = &filter::target(thread.tgid)?.semaphore;
+    let holder: u64 = read_known(thread.wait.fields.last_holder, 0)?;
+    if offsets.thread_id == 0 || holder == 0 {
+        return None;
+    }
+    let thread_id: u64 = read_known(holder, offsets.thread_id)?;
+    (Some(thread_id) == frames::fs_base()).then_some(holder)
+}
+
+/// What may be gone.
+#[inline(always)]
+fn read_known<T>(base: u64, offset: u32) -> Option<T> {
+    // SAFETY: a faulting read is answered by an error.
+    unsafe { bpf_probe_read_user(base.wrapping_add(offset.into()) as *const T) }.ok()
 }
 
 /// Nothing is open, and what is known of the thread is still so: waking others tells nothing new,

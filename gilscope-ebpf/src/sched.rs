@@ -9,7 +9,7 @@ use aya_ebpf::{bindings::task_struct, macros::raw_tracepoint, programs::RawTrace
 
 use gilscope_common::wait::phase;
 
-use crate::{emit, filter, maps};
+use crate::{emit, filter, gil, maps};
 
 /// One thread leaves a processor, another gets it.
 #[raw_tracepoint(tracepoint = "sched_switch")]
@@ -34,6 +34,9 @@ fn leaves(ctx: &RawTracePointContext, now_ns: u64) {
         // `nvcsw` counts the same (`kernel/sched/core.c`: `__schedule`).
         let voluntary = ctx.arg::<u64>(0) as u8 == 0 && state(ctx) != 0;
         thread.sched.leaves_cpu(now_ns, voluntary);
+        if gil::leaves_as_holder(thread) {
+            emit::finished(thread, true);
+        }
         let in_gil = thread.wait.phase == phase::ASLEEP;
         if thread.lock.leaves_cpu(voluntary, in_gil) {
             emit::lock_finished(thread, true);

@@ -70,6 +70,11 @@ impl Interpreter {
         layout::frames(self.version, self.free_threaded)
     }
 
+    /// What tells whether a thread has had its GIL, where that is a semaphore.
+    pub fn semaphore(&self) -> Option<layout::SemaphoreLayout> {
+        layout::semaphore(self.version)
+    }
+
     /// Where its list of interpreters is.
     pub(super) fn interpreters(&self) -> Option<Interpreters> {
         match &self.place {

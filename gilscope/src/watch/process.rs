@@ -15,7 +15,7 @@ use crate::{
 };
 use gilscope_common::{
     lock::LockPlace,
-    maps::{FrameOffsets, Target, Thread, TotalsKey, source},
+    maps::{FrameOffsets, SemaphoreOffsets, Target, Thread, TotalsKey, source},
     records::LockRecord,
     wait::{Finished, kind},
 };
@@ -125,6 +125,7 @@ impl Watched {
             library_id: library.map_or(0, |(library, _)| library.id),
             has_parking_lot: self.has_parking_lot().into(),
             frames: self.frames().unwrap_or_default(),
+            semaphore: self.semaphore().unwrap_or_default(),
             follow_children: self.follow_children.into(),
             source: match self.source {
                 WaitSource::Futex => source::FUTEX,
@@ -157,6 +158,16 @@ impl Watched {
             },
             runtime_requester: runtime
                 .map_or(0, |runtime| runtime.wrapping_add(layout.runtime_requester)),
+        })
+    }
+
+    fn semaphore(&self) -> Option<SemaphoreOffsets> {
+        let layout = self.interpreter.as_ref()?.semaphore()?;
+        Some(SemaphoreOffsets {
+            thread_id: layout.thread_id,
+            ticks: layout.ticks,
+            frame: layout.frame,
+            instruction: layout.instruction,
         })
     }
 

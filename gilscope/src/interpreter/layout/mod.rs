@@ -10,12 +10,14 @@ mod debug_offsets;
 mod frames;
 mod gil;
 mod runtime;
+mod semaphore;
 mod statics;
 
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
 pub use frames::{CONTENDING, FrameLayout, IDLE, frames};
 pub use gil::GilFields;
 pub use runtime::of_version;
+pub use semaphore::{SemaphoreLayout, semaphore};
 pub use statics::{
     CURRENT_THREAD, DROPS_GIL, GIL_VARIABLE_SIZES, GIL_VARIABLES, LOCK, NEVER_RETURN,
     READS_INTERVAL, READS_LOCKED, SEMAPHORE_POINTER, SEMAPHORE_USERS, SIGNAL, TAKES_GIL,
