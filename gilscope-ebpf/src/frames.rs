@@ -50,6 +50,17 @@ pub fn is_last_holder(thread: &Thread, target: &Target) -> bool {
     }
 }
 
+/// The thread's state, if that is not known yet and the thread was the last to have its GIL.
+#[inline(always)]
+pub fn own_state(thread: &Thread) -> Option<u64> {
+    let offsets = &filter::target(thread.tgid)?.frames;
+    if offsets.thread_id == 0 {
+        return None;
+    }
+    let holder = read(last_holder(thread, offsets), 0).filter(|holder| *holder != 0)?;
+    (read(holder, offsets.thread_id)? == fs_base()?).then_some(holder)
+}
+
 /// Whether this is the address of the present thread's own `state` in its thread state.
 #[inline(always)]
 pub fn is_own_state(target: &Target, address: u64) -> bool {

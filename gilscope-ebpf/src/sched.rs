@@ -9,7 +9,7 @@ use aya_ebpf::{bindings::task_struct, macros::raw_tracepoint, programs::RawTrace
 
 use gilscope_common::wait::phase;
 
-use crate::{emit, filter, gil, maps};
+use crate::{emit, filter, frames, gil, maps};
 
 /// One thread leaves a processor, another gets it.
 #[raw_tracepoint(tracepoint = "sched_switch")]
@@ -36,6 +36,9 @@ fn leaves(ctx: &RawTracePointContext, now_ns: u64) {
         thread.sched.leaves_cpu(now_ns, voluntary);
         if gil::leaves_as_holder(thread) {
             emit::finished(thread, true);
+        }
+        if thread.wait.tstate == 0 {
+            thread.wait.tstate = frames::own_state(thread).unwrap_or(0);
         }
         let in_gil = thread.wait.phase == phase::ASLEEP;
         if thread.lock.leaves_cpu(voluntary, in_gil) {

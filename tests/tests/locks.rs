@@ -30,7 +30,7 @@ fn locks<'a>(process: &Process<'a>, address: &Value) -> Vec<Lock<'a>> {
 }
 
 /// Each thread of the workload times its contended acquisitions itself. They last a little longer than the sleeps in them: by the
-/// way there and back, and by a wait for the GIL at most.
+/// way there and back, on which they may have to wait for a processor or for the GIL.
 #[test]
 fn as_many_and_as_long_as_the_threads_find() {
     need_root();
@@ -42,9 +42,9 @@ fn as_many_and_as_long_as_the_threads_find() {
         let (pid, said, report) = trace(python, CONTENDED, &[]);
         assert!(report.is_complete(), "{report:?}");
         let process = report.process(pid);
-        let gil_ns = process.gil_wait().number("sum_ns");
+        let awake_ns = awake_ns(&process);
         for recorded in said["locks"].as_array().unwrap() {
-            check(&process, recorded, gil_ns);
+            check(&process, recorded, awake_ns);
         }
         check_sums(&process);
     }
@@ -57,10 +57,22 @@ fn has_monotonic_ns(python: &Python) -> bool {
     version >= (3, 7)
 }
 
-fn check(process: &Process<'_>, recorded: &Value, gil_ns: u64) {
+/// Time that threads spent on a processor, waiting for one, or waiting for the GIL.
+fn awake_ns(process: &Process<'_>) -> u64 {
+    let of_all = |field: &str| -> u64 {
+        let threads = process.threads();
+        threads.iter().map(|thread| thread.number(field)).sum()
+    };
+    of_all("cpu/on_cpu_ns") + of_all("cpu/runnable_ns") + process.gil_wait().number("sum_ns")
+}
+
+fn check(process: &Process<'_>, recorded: &Value, awake_ns: u64) {
     let number = |field: &str| recorded[field].as_u64().unwrap();
-    let found = locks(process, &recorded["address"]);
-    assert_eq!(found.len(), 1, "{recorded}: {process:?}");
+    let mut found = locks(process, &recorded["address"]);
+    let all = format!("{recorded}: {found:?}");
+    // What a thread runs is told by its thread state, which is not known before it was seen to have the GIL.
+    found.retain(|lock| lock.0["purpose"] != "unknown" || lock.number("wait/count") > 3);
+    assert_eq!(found.len(), 1, "{all}");
     let (lock, wait) = (&found[0], found[0].wait());
     assert_eq!(lock.0["kind"], recorded["kind"], "{recorded}");
     assert_eq!(lock.number("threads"), number("threads"), "{recorded}");
@@ -73,10 +85,9 @@ fn check(process: &Process<'_>, recorded: &Value, gil_ns: u64) {
     );
     let (slept_ns, lasted_ns) = (wait.number("sum_ns"), number("sum_ns"));
     assert!(slept_ns <= lasted_ns, "slept {slept_ns} ns, {recorded}");
-    let on_the_way_ns = gil_ns + contended * 100_000;
     assert!(
-        slept_ns + on_the_way_ns >= lasted_ns,
-        "slept {slept_ns} ns, {gil_ns} for the GIL, {recorded}"
+        slept_ns + awake_ns >= lasted_ns,
+        "slept {slept_ns} ns, {awake_ns} awake, {recorded}"
     );
     assert!(wait.number("max_ns") <= number("max_ns"), "{recorded}");
 }
@@ -117,13 +128,7 @@ fn asleep_on_purpose_is_no_contention() {
             those.map(|lock| lock.number("wait/sum_ns")).sum()
         };
         let all = &process.0["locks"];
-        let of_all = |field: &str| -> u64 {
-            let threads = process.threads();
-            threads.iter().map(|thread| thread.number(field)).sum()
-        };
-        let awake_ns = of_all("cpu/on_cpu_ns")
-            + of_all("cpu/runnable_ns")
-            + process.gil_wait().number("sum_ns");
+        let awake_ns = awake_ns(&process);
         for purpose in ["idle", "contention"] {
             let waited_ns = said[format!("{purpose}_ns")].as_u64().unwrap();
             let slept_ns = slept_ns(purpose);

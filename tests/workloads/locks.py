@@ -1,10 +1,12 @@
-"""Threads that contend for locks, some for each, and a record of it: how often an acquisition found its lock taken, and for how long it lasted then.
+"""Threads that contend for locks, some for each, and a record of it: how often an acquisition found its lock taken and slept, and for how
+long it lasted then.
 
 A lock is held without the GIL (a sleep), so that what an acquisition lasts is the wait for the lock, and next to nothing else. The result
 has for each lock its address (of the semaphore, or of the `PyMutex`), the number of contended acquisitions and their time. An op is an
 acquisition.
 """
 
+import resource
 import sys
 import threading
 import time
@@ -33,11 +35,20 @@ class Recorded:
 
     def use(self, record):
         if not self.lock.acquire(False):
-            began = time.monotonic_ns()
+            began, slept = time.monotonic_ns(), sleeps()
             self.lock.acquire()
-            record.append(time.monotonic_ns() - began)
+            # It may have been free again by now.
+            if sleeps() > slept:
+                record.append(time.monotonic_ns() - began)
         time.sleep(self.hold)
         self.lock.release()
+        # Else it has the lock again before a waiter is on a processor.
+        time.sleep(self.hold)
+
+
+def sleeps():
+    """How often the present thread has given its processor away to wait."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 def is_mutex(since):
@@ -73,7 +84,7 @@ contended = [
         "threads": sum(1 for record in each.records if record),
         "count": sum(map(len, each.records)),
         "sum_ns": sum(map(sum, each.records)),
-        "max_ns": max(map(max, each.records)),
+        "max_ns": max([0] + [max(record) for record in each.records if record]),
     }
     for each in locks
 ]

@@ -125,7 +125,8 @@ pub(super) fn process() -> ProcessReport {
 pub(super) fn lock(id: u32, purpose: Purpose, wait: HistogramSummary) -> LockReport {
     LockReport {
         id,
-        address: format!("{:#x}", 0x7f00_0000_2000_u64 + u64::from(id)),
+        address: Some(format!("{:#x}", 0x7f00_0000_2000_u64 + u64::from(id))),
+        requested_by: None,
         kind: LockKind::Semaphore,
         purpose,
         threads: 3,

@@ -63,7 +63,7 @@ fn a_row_for_each_lock_and_one_for_each_thread_and_lock() {
         .iter()
         .map(|lock| {
             (
-                lock.address.as_str(),
+                lock.address.as_deref().unwrap(),
                 lock.threads,
                 lock.wait.count,
                 lock.wait.max_ns / MS,
@@ -141,11 +141,31 @@ fn rows_beyond_the_limit_are_merged_and_nothing_is_lost() {
     assert_eq!(others.wait.recorded, 980);
 }
 
+/// Its address is who asked for it.
+#[test]
+fn a_pause_says_who_asked_for_it() {
+    let pause = |address| LockId {
+        address,
+        kind: LockKind::StopTheWorld,
+        purpose: Purpose::Contention,
+    };
+    let found = after(
+        10,
+        10,
+        vec![waits_for(1, pause(7), 1), waits_for(2, pause(7), 2)],
+    );
+    let lock = &found.locks[0];
+    assert_eq!((&lock.address, lock.requested_by), (&None, Some(7)));
+    assert_eq!((lock.threads, lock.wait.max_ns), (2, 2 * MS));
+    let unknown = after(10, 10, vec![waits_for(1, pause(0), 1)]);
+    assert_eq!(unknown.locks[0].requested_by, None);
+}
+
 #[test]
 fn who_is_asleep_on_purpose_makes_room_first() {
     let idle = waits_for(1, id(0xa, Purpose::Idle), 5_000);
     let found = after(10, 1, vec![idle, waits(1, 0xb, 1)]);
-    assert_eq!(found.locks[0].address, "0xb");
+    assert_eq!(found.locks[0].address.as_deref(), Some("0xb"));
     assert_eq!(found.other_locks.unwrap().wait.sum_ns, 5_000 * MS);
 }
 
@@ -182,6 +202,6 @@ fn what_turned_out_to_be_a_gil_is_left_out() {
     process.forget_locks(&(0x110..0x120));
     let found = process.finish(10 * MS);
     assert_eq!(found.locks.len(), 1);
-    assert_eq!(found.locks[0].address, "0x10f");
+    assert_eq!(found.locks[0].address.as_deref(), Some("0x10f"));
     assert_eq!(found.locks[0].unfinished, Unfinished::default());
 }

@@ -216,7 +216,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 19);
+    assert_eq!(nullable, 21);
 }
 
 #[test]

@@ -89,7 +89,7 @@ fn row(out: &mut dyn Write, lock: &LockReport) -> io::Result<()> {
     };
     let name = match (&lock.address, lock.requested_by) {
         (Some(address), _) => format!("{address} {kind}"),
-        (None, Some(tid)) => format!("{kind}, asked for by thread {tid}"),
+        (None, Some(tid)) => format!("{kind} by thread {tid}"),
         (None, None) => kind.to_owned(),
     };
     writeln!(

@@ -349,8 +349,9 @@ fn the_greatest_numbers_fit() {
         .map(|_| lock(u32::MAX, Purpose::Unknown, all.clone()))
         .collect();
     for lock in &mut process.locks {
-        lock.address = format!("{most:#x}");
-        lock.kind = crate::model::LockKind::Condvar;
+        lock.address = None;
+        lock.requested_by = Some(u32::MAX);
+        lock.kind = crate::model::LockKind::StopTheWorld;
         (lock.threads, lock.unfinished) = (most, unfinished);
     }
     let mut report = report(process);
