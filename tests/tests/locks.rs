@@ -10,9 +10,9 @@ const CONTENDED: &str = include_str!("../workloads/locks.py");
 const PURPOSEFUL: &str = include_str!("../workloads/purposes.py");
 
 /// A workload that holds still while tracing begins and ends: what it printed last, and the report.
-fn trace(python: &Python, workload: &str, options: &[&str]) -> (u32, Value, Report) {
-    let options = [&["--hold", "--seconds", "1"], options].concat();
-    let mut target = Running::start(&mut python.workload(workload, &options));
+fn trace(python: &Python, workload: &str, gil: &str) -> (u32, Value, Report) {
+    let mut command = python.workload(workload, &["--hold", "--seconds", "1"]);
+    let mut target = Running::start(command.env("PYTHON_GIL", gil));
     target.prints("idle");
     let pid = target.pid();
     kernel::idle_threads(pid);
@@ -39,15 +39,38 @@ fn as_many_and_as_long_as_the_threads_find() {
         .filter(|python| has_monotonic_ns(python))
     {
         println!("{} ({})", python.name, python.version);
-        let (pid, said, report) = trace(python, CONTENDED, &[]);
-        assert!(report.is_complete(), "{report:?}");
-        let process = report.process(pid);
-        let awake_ns = awake_ns(&process);
-        for recorded in said["locks"].as_array().unwrap() {
-            check(&process, recorded, awake_ns);
-        }
-        check_sums(&process);
+        agrees_with_the_threads(python, "1");
     }
+}
+
+/// The same where there is no GIL.
+#[test]
+fn without_a_gil_too() {
+    need_root();
+    if let Some(python) = free_threaded() {
+        agrees_with_the_threads(&python, "0");
+    }
+}
+
+fn agrees_with_the_threads(python: &Python, gil: &str) {
+    let (pid, said, report) = trace(python, CONTENDED, gil);
+    assert!(report.is_complete(), "{report:?}");
+    let process = report.process(pid);
+    assert_eq!(process.0["gils"][0]["enabled"], gil != "0");
+    let awake_ns = awake_ns(&process);
+    for recorded in said["locks"].as_array().unwrap() {
+        check(&process, recorded, awake_ns);
+    }
+    check_sums(&process);
+}
+
+fn free_threaded() -> Option<Python> {
+    let mut all = interpreters().into_iter();
+    let found = all.find(|one| one.name.starts_with("freethreaded"));
+    if found.is_none() {
+        println!("skipped: no free-threaded interpreter: cargo xtask assets freethreaded-3.13");
+    }
+    found
 }
 
 /// 3.7+.
@@ -119,7 +142,7 @@ fn asleep_on_purpose_is_no_contention() {
         .filter(|python| has_monotonic_ns(python))
     {
         println!("{} ({})", python.name, python.version);
-        let (pid, said, report) = trace(python, PURPOSEFUL, &[]);
+        let (pid, said, report) = trace(python, PURPOSEFUL, "1");
         assert!(report.is_complete(), "{report:?}");
         let process = report.process(pid);
         let slept_ns = |purpose: &str| -> u64 {
@@ -156,6 +179,48 @@ fn asleep_on_purpose_is_no_contention() {
     }
 }
 
+/// Threads that sort one list: what guards it without a GIL is a `PyMutex` in the object (`Include/object.h`, 3.13t: `ob_mutex`).
+const CRITICAL: &str = "
+import json, sys, threading
+stopping = False
+shared = list(range(200000))
+def sort():
+    while not stopping: shared.sort()
+threads = [threading.Thread(target=sort) for _ in range(2)]
+for each in threads: each.start()
+print(json.dumps({'ready': True, 'address': hex(id(shared) + 10)}), flush=True)
+sys.stdin.readline()
+stopping = True
+for each in threads: each.join()
+sys.stdin.read()";
+
+/// A critical section is told by the mutex of its object, and both threads never wait at one time.
+#[test]
+fn critical_sections_are_told_by_their_object() {
+    need_root();
+    let Some(python) = free_threaded() else {
+        return;
+    };
+    let target = Running::start(python.script(CRITICAL).env("PYTHON_GIL", "0"));
+    let said: Value = serde_json::from_str(&target.prints("ready")).unwrap();
+    let pid = target.pid();
+    let traced = Tracer::attach_with(&[pid], &["--duration", "1s"]).end();
+    let process = traced.report.process(pid);
+    let found = locks(&process, &said["address"]);
+    assert_eq!(found.len(), 1, "{said}: {}", process.0["locks"]);
+    let (lock, wait) = (&found[0], found[0].wait());
+    assert_eq!(
+        (&lock.0["kind"], lock.number("threads")),
+        (&"py-mutex".into(), 2)
+    );
+    assert!(wait.number("count") >= 10, "{lock:?}");
+    let observed_ns = process.number("observed_ns");
+    assert!(
+        wait.number("sum_ns") <= observed_ns,
+        "{observed_ns} ns, {lock:?}"
+    );
+}
+
 /// Threads that allocate, and one that collects garbage; how long that took in all.
 const PAUSES: &str = "
 import gc, json, sys, threading, time
@@ -183,9 +248,7 @@ sys.stdin.read()";
 #[test]
 fn pauses_of_the_world_are_told_from_locks() {
     need_root();
-    let all = interpreters();
-    let Some(python) = all.iter().find(|one| one.name.starts_with("freethreaded")) else {
-        println!("skipped: no free-threaded interpreter: cargo xtask assets freethreaded-3.13");
+    let Some(python) = free_threaded() else {
         return;
     };
     let mut target = Running::ready(python.script(PAUSES).env("PYTHON_GIL", "0"));
