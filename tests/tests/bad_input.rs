@@ -306,6 +306,23 @@ print('ready', flush=True); sys.stdin.read()";
     assert_eq!(named.count(), 3, "{report:?}");
 }
 
+/// Nor can what its program is called, in a sentence about it.
+#[test]
+fn a_path_with_control_characters() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("\x1b[31m\r\u{202e}sleep");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let target = Running::start(Command::new(&program).arg("100"));
+    until("the program", || {
+        let exe = fs::read_link(format!("/proc/{}/exe", target.pid())).ok()?;
+        (exe == program).then_some(())
+    });
+    let ended = trace(target.pid());
+    fails(&ended, 1, &["sleep", "is not Python"]);
+    let harmless = |c: char| c == '\n' || !(c.is_control() || c == '\u{202e}');
+    assert!(ended.stderr.chars().all(harmless), "{ended:?}");
+}
+
 /// Python's stop in the debugger, or by a user.
 #[test]
 fn a_stopped_target() {

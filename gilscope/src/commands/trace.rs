@@ -11,6 +11,7 @@ use super::{
 use crate::{
     interpreter::Interpreter,
     model::WaitSource,
+    output::sentence,
     probe::{self, Limits},
     target::Process,
     watch::{self, Session},
@@ -43,7 +44,7 @@ pub fn run(options: &Options) -> ExitCode {
         Subject::Command(command) => trace_command(options, command),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("gilscope: {}", failure::message(&error));
+        eprintln!("gilscope: {}", sentence(&failure::message(&error)));
         match options.subject {
             Subject::Processes(_) => ExitCode::FAILURE,
             Subject::Command(_) => ExitCode::from(failure::FAILED_TO_RUN),
@@ -145,7 +146,7 @@ fn name_others(pid: u32, interpreter: &Interpreter) {
     for path in &interpreter.others {
         eprintln!(
             "gilscope: process {pid} has a second CPython, which is not traced: {}",
-            path.display()
+            sentence(&path.display().to_string())
         );
     }
 }

@@ -13,3 +13,4 @@ mod shown;
 pub mod text;
 
 pub use destination::{Destination, DestinationError, Owner};
+pub use shown::sentence;

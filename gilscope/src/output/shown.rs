@@ -77,13 +77,6 @@ pub(super) fn share(part: u64, whole: u64) -> Option<String> {
 /// (control characters, escapes, marks of direction, characters without width) becomes `�`, and
 /// what is beyond `width` characters is cut off, which `…` says.
 pub(super) fn name(name: &str, width: usize) -> String {
-    let safe = |c: char| {
-        if c.is_alphanumeric() || c == ' ' || c.is_ascii_graphic() {
-            c
-        } else {
-            '�'
-        }
-    };
     // One more than is shown tells that there is more.
     cut(
         &name
@@ -93,6 +86,30 @@ pub(super) fn name(name: &str, width: usize) -> String {
             .collect::<String>(),
         width,
     )
+}
+
+fn safe(c: char) -> char {
+    if c.is_alphanumeric() || c == ' ' || c.is_ascii_graphic() {
+        c
+    } else {
+        '�'
+    }
+}
+
+/// The longest sentence that is shown, in characters.
+const MAX_SENTENCE: usize = 4_096;
+/// Signs that gilscope's own sentences use.
+const SIGNS: [char; 3] = ['\n', '–', '…'];
+
+/// A sentence of gilscope's that may have a target's path or name in it, as safe to show as [`name`].
+pub fn sentence(text: &str) -> String {
+    let safe_or_sign = |c: char| if SIGNS.contains(&c) { c } else { safe(c) };
+    let shown: String = text
+        .chars()
+        .take(MAX_SENTENCE + 1)
+        .map(safe_or_sign)
+        .collect();
+    cut(&shown, MAX_SENTENCE)
 }
 
 /// A text of `width` characters at most; `…` says that there was more.
@@ -167,6 +184,15 @@ mod tests {
         for (part, whole, shown) in cases {
             assert_eq!(share(part, whole).as_deref(), shown, "{part}/{whole}");
         }
+    }
+
+    #[test]
+    fn sentences_cannot_either() {
+        assert_eq!(
+            sentence("1 – 2 … é:\n/tmp/\x1b[31m\u{202e}x\r is not Python"),
+            "1 – 2 … é:\n/tmp/�[31m�x� is not Python"
+        );
+        assert_eq!(sentence(&"x".repeat(9_000)).chars().count(), MAX_SENTENCE);
     }
 
     #[test]
