@@ -45,6 +45,8 @@ pub(super) struct Interpreters {
     pub head: u64,
     /// Interpreter → pointer to the next older one.
     pub next: u64,
+    /// Interpreter → its id; `None` where they have none (to 3.6).
+    pub id: Option<u64>,
 }
 
 impl Interpreter {
@@ -76,8 +78,13 @@ impl Interpreter {
             Place::Runtime(address, layout) => Some(Interpreters {
                 head: address.wrapping_add(layout.interpreters_head),
                 next: layout.next,
+                id: Some(layout.id),
             }),
-            Place::Statics(_) | Place::Semaphore(_) => None,
+            Place::Statics(_) | Place::Semaphore(_) => Some(Interpreters {
+                head: self.module.first_loaded(layout::INTERPRETERS_USER)?,
+                next: 0,
+                id: None,
+            }),
         }
     }
 

@@ -138,6 +138,10 @@ impl Watched {
     fn frames(&self) -> Option<FrameOffsets> {
         let layout = self.interpreter.as_ref()?.frames()?;
         let gil = &self.gils.iter().find(|known| known.lives)?.gil;
+        // A semaphore has no last holder: a thread that has let go of it to sleep would be found nowhere.
+        if !matches!(gil.lock, GilLock::Condvar(_)) {
+            return None;
+        }
         Some(FrameOffsets {
             last_holder: fields_of(gil).last_holder,
             thread_id: layout.thread_id,

@@ -9,17 +9,22 @@ use super::version::Version;
 mod debug_offsets;
 mod frames;
 mod gil;
+mod library;
 mod runtime;
 mod statics;
 
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
-pub use frames::{CONTENDING, FrameLayout, IDLE, frames};
+pub use frames::{
+    CodeLayout, FrameLayout, LineFormat, NO_FUNCTION_FROM, OF_GENERATOR, Position, RLock, Text,
+    frames,
+};
 pub use gil::GilFields;
+pub use library::{CONTENDING, IDLE};
 pub use runtime::of_version;
 pub use statics::{
-    CURRENT_THREAD, DROPS_GIL, GIL_VARIABLE_SIZES, GIL_VARIABLES, LOCK, NEVER_RETURN,
-    READS_INTERVAL, READS_LOCKED, SEMAPHORE_POINTER, SEMAPHORE_USERS, SIGNAL, TAKES_GIL,
-    TIMED_WAIT, WAIT, is_semaphore,
+    CURRENT_THREAD, DROPS_GIL, GIL_VARIABLE_SIZES, GIL_VARIABLES, INTERPRETERS_USER, LOCK,
+    NEVER_RETURN, READS_INTERVAL, READS_LOCKED, SEMAPHORE_POINTER, SEMAPHORE_USERS, SIGNAL,
+    TAKES_GIL, TIMED_WAIT, WAIT, is_semaphore,
 };
 
 /// The first version with a parking lot (`Python/parking_lot.c`, `Python/lock.c`).
