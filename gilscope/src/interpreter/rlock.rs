@@ -11,15 +11,15 @@ const TYPE: &[u8; 14] = b"_thread.RLock\0";
 /// The attributes of one that is written in Python: who has it, and the lock below it.
 const OWNER: &str = "_RLock__owner";
 const BLOCK: &str = "_RLock__block";
-/// How many words of the stack are looked at for the object: from its `acquire` down to the system call it is less.
-const STACK_WORDS: usize = 512;
+/// So much of the stack is looked at for the object: from its `acquire` down to the system call it is less.
+const STACK: u64 = 4096;
 /// An instance has no more attributes than this, or is none of the library's.
 const MAX_MASK: u64 = 63;
 
 impl Interpreter {
-    /// `threading.get_ident()` of the thread that has the RLock below which this lock is, 0 if none has. `None` where the lock is no
-    /// RLock's. The thread waits for the lock, in a system call with this stack pointer.
-    pub fn rlock_owner(
+    /// The RLock below which this lock is; `None` where it is no RLock's. The thread waits for the lock, in a system call with this stack
+    /// pointer.
+    pub fn rlock(
         &self,
         memory: Memory,
         lock: u64,
@@ -27,64 +27,76 @@ impl Interpreter {
         stack_pointer: u64,
     ) -> Option<u64> {
         let objects = self.objects(memory)?;
+        let is_it = |object: &u64| objects.is_rlock(*object, lock) == Some(true);
         match objects.layout.rlock {
             RLock::C {
                 lock: offset,
                 is_pointer: false,
                 ..
-            } => objects.c_rlock_owner(lock.wrapping_sub(offset), lock),
+            } => Some(lock.wrapping_sub(offset)).filter(is_it),
             // Whoever calls a method has the object, and the method keeps it while it waits.
-            RLock::C { .. } => {
-                let bytes = memory
-                    .read_array::<{ STACK_WORDS * 8 }>(stack_pointer)
-                    .ok()?;
-                let words = bytes.as_chunks().0.iter();
-                let mut words = words.map(|word| u64::from_le_bytes(*word));
-                words.find_map(|word| objects.c_rlock_owner(word, lock))
-            }
+            RLock::C { .. } => stack(memory, stack_pointer).find(is_it),
             RLock::Python { local, .. } => {
-                let object = objects.word(objects.innermost(thread.address)?, local)?;
-                objects.python_rlock_owner(object, lock)
+                let frame = objects.innermost(thread.address)?;
+                objects.word(frame, local).filter(is_it)
+            }
+        }
+    }
+
+    /// `threading.get_ident()` of the thread that has an RLock; 0 if none has.
+    pub fn rlock_owner(&self, memory: Memory, rlock: u64) -> Option<u64> {
+        let objects = self.objects(memory)?;
+        match objects.layout.rlock {
+            RLock::C { owner, .. } => objects.word(rlock, owner),
+            RLock::Python { int, .. } => {
+                let owner = objects.attribute(rlock, OWNER)?;
+                // Else it is `None`.
+                if objects.is_a(owner, b"int\0")? {
+                    objects.word(owner, int)
+                } else {
+                    Some(0)
+                }
             }
         }
     }
 }
 
-impl Objects {
-    /// The owner of what is an RLock of C's with this lock.
-    fn c_rlock_owner(&self, object: u64, lock: u64) -> Option<u64> {
-        let RLock::C {
-            lock: offset,
-            is_pointer,
-            owner,
-        } = self.layout.rlock
-        else {
-            return None;
-        };
-        let has_lock = || !is_pointer || self.word(object, offset) == Some(lock);
-        let is_one = object.is_multiple_of(8) && has_lock() && self.is_a(object, TYPE)?;
-        is_one.then(|| self.word(object, owner))?
-    }
+/// The words from the stack pointer on. The stack may end with the page that it is in.
+fn stack(memory: Memory, pointer: u64) -> impl Iterator<Item = u64> {
+    let in_page = STACK - pointer % STACK;
+    let parts = [
+        (pointer, in_page),
+        (pointer.wrapping_add(in_page), STACK - in_page),
+    ];
+    let read = move |(at, length)| {
+        let bytes = memory.read_bytes(at, usize::try_from(length).unwrap_or(0));
+        bytes.unwrap_or_default()
+    };
+    let words = |bytes: Vec<u8>| {
+        let words = bytes.as_chunks().0.iter();
+        words
+            .map(|word| u64::from_le_bytes(*word))
+            .collect::<Vec<_>>()
+    };
+    parts.into_iter().map(read).flat_map(words)
+}
 
-    /// The owner of what is an RLock of Python's with this lock.
-    fn python_rlock_owner(&self, object: u64, lock: u64) -> Option<u64> {
-        let RLock::Python {
-            int, lock: offset, ..
-        } = self.layout.rlock
-        else {
-            return None;
-        };
-        let block = self.attribute(object, BLOCK)?;
-        if self.word(block, offset)? != lock {
-            return None;
-        }
-        let owner = self.attribute(object, OWNER)?;
-        // Else it is `None`.
-        let is_owned = self.is_a(owner, b"int\0")?;
-        if is_owned {
-            self.word(owner, int)
-        } else {
-            Some(0)
+impl Objects {
+    /// Whether an object is an RLock with this lock.
+    fn is_rlock(&self, object: u64, lock: u64) -> Option<bool> {
+        match self.layout.rlock {
+            RLock::C {
+                lock: offset,
+                is_pointer,
+                ..
+            } => {
+                let has_lock = || !is_pointer || self.word(object, offset) == Some(lock);
+                Some(object.is_multiple_of(8) && has_lock() && self.is_a(object, TYPE)?)
+            }
+            RLock::Python { lock: offset, .. } => {
+                let block = self.attribute(object, BLOCK)?;
+                Some(self.word(block, offset)? == lock)
+            }
         }
     }
 

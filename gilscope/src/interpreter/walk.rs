@@ -55,7 +55,7 @@ impl Objects {
                 walk.broken = true;
                 return walk;
             };
-            if !frame.owner.is_some_and(|owner| owner >= NO_FUNCTION_FROM) {
+            if frame.owner.is_none_or(|owner| owner < NO_FUNCTION_FROM) {
                 walk.frames.push(frame);
             }
             next = previous;
