@@ -176,6 +176,30 @@ fn a_lock_that_was_left_behind_by_fork() {
     }
 }
 
+/// A container's threads have other ids inside.
+#[test]
+fn a_pid_namespace() {
+    need_root();
+    let python = python();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command
+        .arg(python.program())
+        .args(["-c", DEADLOCKS, "circle"]);
+    let target = Running::start(&mut command);
+    let told: Value = serde_json::from_str(&target.prints("{")).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", target.pid());
+    let child = std::fs::read_to_string(children).unwrap();
+    let child = child.trim().parse().unwrap();
+    let dump = until("the deadlock", || deadlock(child));
+    assert_eq!((&dump["pid"], &dump["ns_pid"]), (&json!(child), &json!(1)));
+    let tids = dump["deadlocks"][0]["threads"].as_array().unwrap().iter();
+    let ns_tids: Vec<_> = tids
+        .map(|tid| &thread(&dump, tid.as_u64().unwrap())["ns_tid"])
+        .collect();
+    assert_eq!(json!(ns_tids), told["threads"]);
+}
+
 #[test]
 fn who_is_slow_is_in_no_deadlock() {
     need_root();

@@ -100,3 +100,63 @@ impl Objects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::interpreter::{Version, layout};
+    use crate::target::Memory;
+
+    const WORDS: usize = 16;
+
+    fn objects(minor: u8) -> Objects {
+        Objects {
+            memory: Memory::new(std::process::id()),
+            layout: layout::frames(Version::of(3, minor), false).unwrap(),
+            code_type: 0,
+        }
+    }
+
+    /// A frame that is its own caller, in the test's own memory, with every byte of its last words the same; and a state that it is the innermost of.
+    fn walk_in_a_circle(minor: u8, owner: u8) -> Walk {
+        let objects = objects(minor);
+        let mut frame = [0_u64; WORDS];
+        frame[7..].fill(u64::from_ne_bytes([owner; 8]));
+        let at = frame.as_ptr() as u64;
+        frame[objects.layout.previous as usize / 8] = at;
+        let mut state = [0_u64; WORDS];
+        state[objects.layout.frame as usize / 8] = at;
+        let walk = objects.walk(std::hint::black_box(&state).as_ptr() as u64, 1024);
+        std::hint::black_box(&frame);
+        walk
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let walk = walk_in_a_circle(8, 0);
+        assert_eq!(
+            (walk.frames.len(), walk.truncated, walk.broken),
+            (1024, true, false)
+        );
+    }
+
+    /// Frames of the interpreter's own are no functions, however many there are.
+    #[test]
+    fn a_circle_of_frames_that_are_left_out_ends() {
+        let walk = walk_in_a_circle(13, 3);
+        assert_eq!(
+            (walk.frames.len(), walk.truncated, walk.broken),
+            (0, true, false)
+        );
+    }
+
+    #[test]
+    fn nothing_is_there() {
+        for state in [0, 8, u64::MAX] {
+            let walk = objects(12).walk(state, 1024);
+            assert_eq!((walk.frames.len(), walk.broken), (0, true));
+        }
+    }
+}
