@@ -7,6 +7,7 @@
 use super::version::Version;
 
 mod debug_offsets;
+mod frame_table;
 mod frames;
 mod gil;
 mod library;
@@ -14,9 +15,9 @@ mod runtime;
 mod statics;
 
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
+pub use frame_table::frames;
 pub use frames::{
     CodeLayout, FrameLayout, LineFormat, NO_FUNCTION_FROM, OF_GENERATOR, Position, RLock, Text,
-    frames,
 };
 pub use gil::GilFields;
 pub use library::{CONTENDING, IDLE};
