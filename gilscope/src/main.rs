@@ -1,6 +1,9 @@
 //! gilscope: shows who waits for CPython's GIL, in a live process.
 
-use gilscope::{cli::Cli, commands::trace};
+use gilscope::{
+    cli::{Cli, Verb},
+    commands::{dump, trace},
+};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,7 +15,10 @@ fn main() -> ExitCode {
         .format_target(false)
         .init();
     return_large_buffers();
-    trace::run(&cli.into_options())
+    match cli.into_verb() {
+        Verb::Trace(options) => trace::run(&options),
+        Verb::Dump(options) => dump::run(&options),
+    }
 }
 
 /// The kernel's type information and the target's files are read whole and forgotten: megabytes that

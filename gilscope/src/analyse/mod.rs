@@ -3,9 +3,11 @@
 //! Pure: no clock, no files, no threads, so that a live target, a recording and a test walk one
 //! road. [`Process`] takes the events of one process and gives its [`Findings`]; [`Histogram`] keeps
 //! a thread's times small, [`Merged`] sums them up, [`Contended`] measures when anybody waited.
+//! [`circles`] finds who waits for each other.
 
 mod bucket;
 mod contended;
+mod deadlock;
 mod histogram;
 mod locks;
 mod merged;
@@ -14,6 +16,7 @@ mod process;
 mod thread;
 
 pub use contended::Contended;
+pub use deadlock::circles;
 pub use histogram::Histogram;
 pub use locks::DEFAULT_MAX_LOCKS;
 pub use merged::{Counted, Merged};

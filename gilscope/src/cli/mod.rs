@@ -1,7 +1,10 @@
 //! The command line, to plain options.
 
-use crate::commands::options::{Options, Source, Subject};
-use clap::{CommandFactory, Parser, error::ErrorKind};
+use crate::commands::{
+    dump,
+    options::{Options, Source, Subject},
+};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use jiff::SignedDuration;
 use std::{path::PathBuf, time::Duration};
 
@@ -11,13 +14,15 @@ const MAX_PID: u32 = 1 << 22;
 
 const USAGE: &str = "\
 gilscope [OPTIONS] --pid <PID> [--pid <PID>]...
-       gilscope [OPTIONS] -- <COMMAND> [ARG]...";
+       gilscope [OPTIONS] -- <COMMAND> [ARG]...
+       gilscope dump [--json] --pid <PID>";
 
 const AFTER_HELP: &str = "\
 Examples:
   sudo gilscope --pid 4242                       until Ctrl-C, or until the process ends
   sudo gilscope --pid 4242 --duration 10s --json report.json
   sudo gilscope --json report.json -- python3 service.py
+  sudo gilscope dump --pid 4242                  what each thread is doing now, and deadlocks
 
 A wait is one contended acquisition of the GIL, however often the thread slept in it. Nothing is
 installed in the target and it is not stopped; everything is detached when gilscope ends.
@@ -25,10 +30,22 @@ installed in the target and it is not stopped; everything is detached when gilsc
 Exit status: 0 a report was made (also when the target ended early), 1 it could not be made,
 2 wrong usage. With a COMMAND: its status, 128 + the signal that ended it, or 125 when gilscope failed.";
 
+const AFTER_DUMP_HELP: &str = "\
+It takes milliseconds, reads memory and /proc, and attaches nothing. Exit status: 0 it was written,
+1 it could not be, 2 wrong usage.";
+
 /// Shows who waits for CPython's GIL, and for how long, in a live process.
 #[derive(Debug, Parser)]
 #[command(name = "gilscope", version, override_usage = USAGE, after_help = AFTER_HELP)]
+#[command(
+    subcommand_negates_reqs = true,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 pub struct Cli {
+    #[command(subcommand)]
+    other: Option<Other>,
+
     /// Trace the CPython of this process; may be given several times
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PID)))]
     #[arg(
@@ -79,6 +96,34 @@ pub struct Cli {
     command: Vec<std::ffi::OsString>,
 }
 
+/// What else there is to do.
+#[derive(Debug, Subcommand)]
+enum Other {
+    /// Show what each thread of a process is doing now: its Python functions, what it waits for and who has that; and deadlocks
+    Dump(Dump),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_DUMP_HELP)]
+struct Dump {
+    /// The process; it is not stopped
+    #[arg(short, long, value_name = "PID", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PID)))]
+    pid: u32,
+
+    /// Write JSON instead of text
+    #[arg(short, long)]
+    json: bool,
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub enum Verb {
+    /// To trace.
+    Trace(Options),
+    /// To look once.
+    Dump(dump::Options),
+}
+
 impl Cli {
     /// Log level asked for.
     pub fn log_level(&self) -> log::LevelFilter {
@@ -106,8 +151,15 @@ impl Cli {
         Ok(())
     }
 
-    /// The options of the tracing command.
-    pub fn into_options(self) -> Options {
+    /// What is asked for.
+    pub fn into_verb(self) -> Verb {
+        match self.other {
+            Some(Other::Dump(Dump { pid, json })) => Verb::Dump(dump::Options { pid, json }),
+            None => Verb::Trace(self.into_options()),
+        }
+    }
+
+    fn into_options(self) -> Options {
         Options {
             subject: if self.command.is_empty() {
                 Subject::Processes(self.pids)
@@ -179,6 +231,25 @@ mod tests {
         assert!(parse(&["gilscope", "--pid", "4194305"]).is_err());
         assert!(parse(&["gilscope", "--pid", "1", "--pid", "2"]).is_ok());
         assert!(parse(&["gilscope", "--", "true", "--pid"]).is_ok());
+    }
+
+    #[test]
+    fn a_dump_is_of_one_process() {
+        let parse = |words: &[&str]| Cli::try_parse_from(words).map(Cli::into_verb);
+        assert!(matches!(
+            parse(&["gilscope", "dump", "--pid", "7", "--json"]),
+            Ok(Verb::Dump(dump::Options { pid: 7, json: true }))
+        ));
+        for wrong in [
+            &["gilscope", "dump"][..],
+            &["gilscope", "dump", "--pid", "0"],
+            &["gilscope", "dump", "--pid", "1", "--pid", "2"],
+            &["gilscope", "--pid", "1", "dump", "--pid", "2"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+        let command = parse(&["gilscope", "--", "dump"]);
+        assert!(matches!(command, Ok(Verb::Trace(_))));
     }
 
     #[test]

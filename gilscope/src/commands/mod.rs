@@ -1,5 +1,6 @@
 //! What the command line asks for: a file a verb.
 
+pub mod dump;
 mod failure;
 mod launch;
 pub mod options;

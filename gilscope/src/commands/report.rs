@@ -37,9 +37,7 @@ fn write_text(
     report: &Report,
     stream: impl Write + IsTerminal,
 ) -> anyhow::Result<()> {
-    let style = text::Style {
-        colour: stream.is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-    };
+    let style = style(&stream);
     let mut out = io::BufWriter::new(stream);
     let written =
         text::write(&mut out, report, style, options.all_threads).and_then(|()| out.flush());
@@ -47,5 +45,12 @@ fn write_text(
         // Its reader has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write the report"),
+    }
+}
+
+/// How text looks on a stream.
+pub fn style(stream: &impl IsTerminal) -> text::Style {
+    text::Style {
+        colour: stream.is_terminal() && std::env::var_os("NO_COLOR").is_none(),
     }
 }

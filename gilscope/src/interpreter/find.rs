@@ -45,6 +45,8 @@ pub(super) struct Interpreters {
     pub head: u64,
     /// Interpreter → pointer to the next older one.
     pub next: u64,
+    /// Interpreter → its id; `None` where they have none (to 3.6).
+    pub id: Option<u64>,
 }
 
 impl Interpreter {
@@ -70,19 +72,19 @@ impl Interpreter {
         layout::frames(self.version, self.free_threaded)
     }
 
-    /// What tells whether a thread has had its GIL, where that is a semaphore.
-    pub fn semaphore(&self) -> Option<layout::SemaphoreLayout> {
-        layout::semaphore(self.version)
-    }
-
     /// Where its list of interpreters is.
     pub(super) fn interpreters(&self) -> Option<Interpreters> {
         match &self.place {
             Place::Runtime(address, layout) => Some(Interpreters {
                 head: address.wrapping_add(layout.interpreters_head),
                 next: layout.next,
+                id: Some(layout.id),
             }),
-            Place::Statics(_) | Place::Semaphore(_) => None,
+            Place::Statics(_) | Place::Semaphore(_) => Some(Interpreters {
+                head: self.module.first_loaded(layout::INTERPRETERS_USER)?,
+                next: 0,
+                id: None,
+            }),
         }
     }
 

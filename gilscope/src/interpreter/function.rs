@@ -1,12 +1,9 @@
 //! What a Python function is called, from the address of its code object.
 
 use super::Interpreter;
-use super::layout::{CONTENDING, FrameLayout, IDLE};
+use super::layout::{CONTENDING, IDLE};
 use crate::model::Purpose;
 use crate::target::Memory;
-
-/// The longest file name or function name that is read, in bytes.
-const MAX_TEXT: u64 = 4096;
 
 /// A function's names, as its code object has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,32 +15,10 @@ pub struct Function {
 }
 
 impl Interpreter {
-    /// The function with this code object; `None` where there is none, or its names are not ASCII.
+    /// The function with this code object; `None` where there is none.
     pub fn function(&self, memory: Memory, code: u64) -> Option<Function> {
-        let layout = self.frames()?;
-        let code_type = self.module.symbol("PyCode_Type")?.address;
-        let word = |offset: u64| memory.read_u64(code.wrapping_add(offset)).ok();
-        if word(layout.object_type)? != code_type {
-            return None;
-        }
-        Some(Function {
-            file: text(memory, word(layout.file)?, &layout)?,
-            name: text(memory, word(layout.name)?, &layout)?,
-        })
+        self.objects(memory)?.function(code)
     }
-}
-
-fn text(memory: Memory, string: u64, layout: &FrameLayout) -> Option<String> {
-    let length = memory.read_u64(string.wrapping_add(layout.length)).ok()?;
-    if length > MAX_TEXT {
-        return None;
-    }
-    let length = usize::try_from(length).ok()?;
-    let bytes = memory.read_bytes(string.wrapping_add(layout.text), length);
-    let bytes = bytes.ok()?;
-    // Of a text with other characters pointers lie here, which have zeros.
-    let is_ascii = bytes.iter().all(|byte| matches!(byte, b' '..=b'~'));
-    is_ascii.then(|| String::from_utf8(bytes).ok())?
 }
 
 /// What a thread waits for in a function, called by another.

@@ -1,23 +1,35 @@
 //! The CPython in a process: which mapped file it is, its version, where its GILs lie.
 //!
 //! What is known of each version is data in [`layout`]; [`locate`] follows it through the target's
-//! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Attaching to what is found is not this room's job.
+//! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Its threads are in
+//! [`threads`], the functions that they run in [`stacks`]. Attaching to what is found is not this room's job.
 
+mod code;
 mod detect;
 mod error;
 mod find;
 mod function;
 mod hidden;
+mod holder;
 pub mod layout;
+mod lines;
 mod locate;
+mod object;
+mod rlock;
 mod running;
 mod semaphore;
+mod stacks;
 mod statics;
 mod statics_code;
+mod text;
+mod threads;
 pub mod version;
+mod walk;
 
 pub use detect::Libc;
 pub use error::InterpreterError;
 pub use find::Interpreter;
 pub use function::{Function, purpose};
+pub use stacks::{MAX_FRAMES, Stacks};
+pub use threads::ThreadState;
 pub use version::{Level, Version};

@@ -3,12 +3,18 @@
 //! Plain data without I/O, so that what is measured, decoded from a file or made up by a test walks
 //! the same road.
 
+mod dump;
 mod event;
 mod gil;
 mod lock;
 mod progress;
 mod report;
+mod stack;
 
+pub use dump::{
+    DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpGil, DumpLock, DumpThread, Owner,
+    Resource,
+};
 pub use event::{
     Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadFacts, ThreadStart, ThreadTotals,
 };
@@ -20,3 +26,4 @@ pub use report::{
     OtherLocks, OtherThreads, ProcessEnd, ProcessReport, Report, SCHEMA, SCHEMA_VERSION,
     ThreadReport, TickSource, Unfinished, WaitLoss,
 };
+pub use stack::{Frame, Stack};

@@ -13,7 +13,7 @@ mod plan;
 mod tracefs;
 
 pub use attach::{Probe, fields_of};
-pub use callers::Library;
+pub use callers::{Libraries, Library, library};
 pub use capabilities::check_permission;
 pub use error::ProbeError;
 pub use load::Limits;

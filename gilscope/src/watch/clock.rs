@@ -1,6 +1,7 @@
-//! The clock that the kernel's events carry.
+//! The clock that the kernel's events carry, and the one that people read.
 
 use nix::time::{ClockId, clock_gettime};
+use std::time::SystemTime;
 
 /// `CLOCK_MONOTONIC` now, which is what `bpf_ktime_get_ns` reads.
 pub fn now_ns() -> u64 {
@@ -10,4 +11,11 @@ pub fn now_ns() -> u64 {
     };
     let (seconds, nanoseconds) = (now.tv_sec().unsigned_abs(), now.tv_nsec().unsigned_abs());
     seconds * 1_000_000_000 + nanoseconds
+}
+
+/// RFC 3339 in UTC, to the millisecond.
+pub fn rfc_3339(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
+        .unwrap_or_default()
 }

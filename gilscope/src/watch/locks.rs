@@ -4,7 +4,7 @@ use crate::{
     interpreter::{Interpreter, purpose},
     model::{LockId, LockKind, Purpose},
     probe::Library,
-    target::{Memory, Thread as TargetThread},
+    target::{Memory, SystemCall, Thread as TargetThread},
 };
 use gilscope_common::{
     lock::{Lock, LockPlace, kind, phase},
@@ -54,11 +54,7 @@ impl Purposes {
     ) -> LockId {
         let kind = kind_of(place.kind);
         LockId {
-            // Both words of a condition variable that waiters sleep on, in turn (glibc 2.25+).
-            address: match kind {
-                LockKind::Condvar => place.address & !7,
-                _ => place.address,
-            },
+            address: address_of(place),
             kind,
             purpose: match kind {
                 LockKind::Mutex | LockKind::Rwlock | LockKind::StopTheWorld => Purpose::Contention,
@@ -91,7 +87,16 @@ impl Purposes {
     }
 }
 
-fn kind_of(kind: u32) -> LockKind {
+/// Where the lock is: of a condition variable, waiters sleep on two words in turn (glibc 2.25+).
+pub fn address_of(place: &LockPlace) -> u64 {
+    match place.kind {
+        kind::CONDVAR => place.address & !7,
+        _ => place.address,
+    }
+}
+
+/// What it is.
+pub fn kind_of(kind: u32) -> LockKind {
     match kind {
         kind::SEMAPHORE => LockKind::Semaphore,
         kind::CONDVAR => LockKind::Condvar,
@@ -135,9 +140,20 @@ impl Locks<'_> {
         now_ns: u64,
     ) -> Option<Lock> {
         let call = thread.system_call().ok().flatten()?;
+        let is_private = call.arguments[1] & PRIVATE != 0;
+        let place = self.place(memory, &call).filter(|_| is_private)?;
+        let place = LockPlace {
+            code,
+            caller,
+            ..place
+        };
+        Some(Lock::cut_at_start(place, now_ns))
+    }
+
+    /// The lock that a thread waits for in this system call.
+    pub fn place(&self, memory: Memory, call: &SystemCall) -> Option<LockPlace> {
         let [word, operation, ..] = call.arguments;
-        let is_wait = matches!(operation & COMMAND, WAIT | WAIT_BITSET);
-        if call.number != FUTEX || !is_wait || operation & PRIVATE == 0 {
+        if call.number != FUTEX || !matches!(operation & COMMAND, WAIT | WAIT_BITSET) {
             return None;
         }
         let bytes = memory.read_array::<{ CALL_WORDS * 8 }>(call.stack_pointer);
@@ -152,10 +168,8 @@ impl Locks<'_> {
         let bitset = operation & COMMAND == WAIT_BITSET;
         let mut place = LockPlace {
             address: word,
-            code,
-            caller,
             kind: self.kind(called, bitset || is_own),
-            padding: 0,
+            ..LockPlace::default()
         };
         if self.has_parking_lot && is_own && place.kind == kind::SEMAPHORE {
             let address = memory.read_u64(word.wrapping_sub(8)).ok()?;
@@ -163,7 +177,7 @@ impl Locks<'_> {
                 (place.address, place.kind) = (address, kind::PARKED);
             }
         }
-        Some(Lock::cut_at_start(place, now_ns))
+        Some(place)
     }
 
     /// The same as the programs' own (`gilscope-ebpf/src/stack.rs`).

@@ -1,7 +1,8 @@
-//! The pipe, wired once: a process and its interpreter, the probe, the records, the analysis.
+//! The pipe, wired once: a process and its interpreter, the probe, the records, the analysis. [`dump`] needs no probe.
 
 mod begin;
 mod clock;
+mod dump;
 mod error;
 mod host;
 mod locks;
@@ -10,6 +11,7 @@ mod process;
 mod session;
 mod supported;
 
+pub use dump::take as dump;
 pub use error::WatchError;
 pub use options::Options;
 pub use session::Session;

@@ -139,8 +139,12 @@ impl Watched {
     fn frames(&self) -> Option<FrameOffsets> {
         let python = self.interpreter.as_ref()?;
         let layout = python.frames()?;
-        let runtime = layout.state.and(python.runtime());
+        let pause = layout.pause.zip(python.runtime());
         let gil = &self.gils.iter().find(|known| known.lives)?.gil;
+        // A semaphore has no last holder: a thread that has let go of it to sleep would be found nowhere.
+        if !matches!(gil.lock, GilLock::Condvar(_)) {
+            return None;
+        }
         Some(FrameOffsets {
             last_holder: fields_of(gil).last_holder,
             thread_id: layout.thread_id,
@@ -149,23 +153,24 @@ impl Watched {
             cframe_frame: layout.cframe_frame.unwrap_or(0),
             previous: layout.previous,
             code: layout.code,
-            state: layout.state.unwrap_or(0),
-            interpreter: layout.interpreter,
-            requester: layout.requester,
+            state: pause.map_or(0, |(pause, _)| pause.state),
+            interpreter: u32::try_from(layout.interpreter).unwrap_or(0),
+            requester: pause.map_or(0, |(pause, _)| pause.requester),
             native_id: match layout.has_native_id {
                 true => layout.thread_id + 8,
                 false => 0,
             },
-            runtime_requester: runtime
-                .map_or(0, |runtime| runtime.wrapping_add(layout.runtime_requester)),
+            runtime_requester: pause.map_or(0, |(pause, runtime)| {
+                runtime.wrapping_add(pause.runtime_requester)
+            }),
         })
     }
 
     fn semaphore(&self) -> Option<SemaphoreOffsets> {
-        let layout = self.interpreter.as_ref()?.semaphore()?;
+        let layout = self.interpreter.as_ref()?.frames()?;
         Some(SemaphoreOffsets {
             thread_id: layout.thread_id,
-            ticks: layout.ticks,
+            ticks: layout.ticks?,
             frame: layout.frame,
             instruction: layout.instruction,
         })

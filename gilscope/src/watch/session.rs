@@ -1,7 +1,13 @@
 //! A run: attaches, follows processes, hands the kernel's records to the analysis of the process
 //! that they are about, and makes the report.
 
-use super::{Options, WatchError, clock::now_ns, host::host, process::Watched, supported};
+use super::{
+    Options, WatchError,
+    clock::{now_ns, rfc_3339},
+    host::host,
+    process::Watched,
+    supported,
+};
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::Interpreter,
@@ -303,7 +309,7 @@ impl Session {
             schema: SCHEMA,
             schema_version: SCHEMA_VERSION,
             gilscope_version: env!("CARGO_PKG_VERSION"),
-            started_at: started_at(self.started_at),
+            started_at: rfc_3339(self.started_at),
             duration_ns: end_ns.saturating_sub(self.origin_ns),
             host: host(),
             loss,
@@ -327,11 +333,4 @@ impl Session {
             process.thread_ended(&mut self.probe, &ended);
         }
     }
-}
-
-/// RFC 3339 in UTC, to the millisecond.
-fn started_at(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time)
-        .map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-        .unwrap_or_default()
 }

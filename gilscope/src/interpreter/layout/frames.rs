@@ -1,6 +1,5 @@
-//! From a thread state to the Python functions that the thread runs, and to their names: offsets in bytes.
-
-use super::super::version::Version;
+//! From an interpreter to its threads, from a thread state to the Python functions that the thread runs, and to their names and
+//! lines: offsets in bytes.
 
 /// Where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,19 +8,17 @@ pub struct FrameLayout {
     pub threads: u64,
     /// Thread state → pointer to the next older one.
     pub next_thread: u64,
+    /// Thread state → pointer to its interpreter.
+    pub interpreter: u64,
     /// Thread state → `thread_id` (the thread's `pthread_t`).
     pub thread_id: u32,
     /// Behind it is the thread's id in its PID namespace (3.11+).
     pub has_native_id: bool,
-    /// Thread state → `state`, by whose address a thread waits for the end of a stop-the-world pause (`Python/pystate.c`:
-    /// `tstate_wait_attach`); `None` where there are none, or it is not known.
-    pub state: Option<u32>,
-    /// Interpreter → pointer to the thread state that asked for such a pause.
-    pub requester: u32,
-    /// `_PyRuntime` → the same, for a pause of all interpreters.
-    pub runtime_requester: u64,
-    /// Thread state → pointer to its interpreter.
-    pub interpreter: u32,
+    /// Thread state → `tick_counter` (int), which grows each time that the thread has run a check interval of instructions
+    /// (`Python/ceval.c`, 2.7); `None` in others.
+    pub ticks: Option<u32>,
+    /// Where a thread waits for the end of a stop-the-world pause; `None` where there are none, or it is not known.
+    pub pause: Option<PauseLayout>,
     /// Thread state → pointer to the innermost frame, or to the C frame.
     pub frame: u32,
     /// C frame → pointer to the innermost frame, where there is one.
@@ -30,95 +27,216 @@ pub struct FrameLayout {
     pub previous: u32,
     /// Frame → pointer to its code object, the lowest two bits of which may be marks.
     pub code: u32,
-    /// Code object → `co_filename`.
-    pub file: u64,
-    /// Code object → `co_name`.
-    pub name: u64,
+    /// Frame → its instruction, as [`FrameLayout::position`] says.
+    pub instruction: u32,
+    /// What is kept of the instruction.
+    pub position: Position,
+    /// Frame → who owns it (char).
+    pub owner: Option<u32>,
     /// Any object → its type.
     pub object_type: u64,
-    /// `str` → its length in characters.
-    pub length: u64,
-    /// `str` → its characters, where all are ASCII.
-    pub text: u64,
+    /// A type → pointer to its name.
+    pub type_name: u64,
+    /// Code object → what is in it.
+    pub in_code: CodeLayout,
+    /// How its table of lines is written.
+    pub lines: LineFormat,
+    /// How names are kept.
+    pub text: Text,
+    /// `bytes`, or 2.7's `str`, → its length.
+    pub bytes_length: u64,
+    /// The same → its bytes.
+    pub bytes: u64,
+    /// How an RLock is kept.
+    pub rlock: RLock,
 }
 
-/// Versions, and their layout: `(minor, threads, thread_id, frame, cframe_frame, previous, code, file, name, text)`. Measured
-/// (3.6.15, 3.7.16, 3.8.18, 3.9, 3.10.13, 3.11.7, 3.12.1, 3.13.0, 3.14.10, 3.15.2, and 3.13.5 free-threaded; x86-64).
-type Known = (u8, u64, u32, u32, Option<u32>, u32, u32, u64, u64, u64);
-
-const KNOWN: [Known; 10] = [
-    (6, 8, 152, 24, None, 24, 32, 96, 104, 48),
-    (7, 8, 176, 24, None, 24, 32, 96, 104, 48),
-    (8, 8, 176, 24, None, 24, 32, 104, 112, 48),
-    (9, 8, 176, 24, None, 24, 32, 104, 112, 48),
-    (10, 8, 176, 24, None, 24, 32, 104, 112, 48),
-    (11, 16, 152, 56, Some(8), 48, 32, 112, 120, 48),
-    (12, 72, 136, 56, Some(0), 8, 0, 112, 120, 40),
-    (13, 7344, 152, 72, None, 8, 0, 112, 120, 40),
-    (14, 7344, 152, 72, None, 8, 0, 112, 120, 40),
-    (15, 7336, 176, 72, None, 8, 0, 112, 120, 40),
-];
-
-/// What a free-threaded build puts before an object's type, and so before all that follows (`Include/object.h`).
-const FREE_THREADED_HEAD: u64 = 16;
-
-/// The layout of a version; `None` where it is not known.
-pub fn frames(version: Version, free_threaded: bool) -> Option<FrameLayout> {
-    let head = if free_threaded { FREE_THREADED_HEAD } else { 0 };
-    let known = KNOWN
-        .iter()
-        .find(|known| version.major == 3 && known.0 == version.minor)?;
-    let (minor, threads, thread_id, frame, cframe_frame, previous, code, file, name, text) = *known;
-    Some(FrameLayout {
-        threads,
-        next_thread: 8,
-        has_native_id: minor >= 11,
-        // Measured on 3.13.5t.
-        state: (free_threaded && minor == 13).then_some(40),
-        requester: 10760,
-        runtime_requester: 10352,
-        interpreter: 16,
-        thread_id,
-        frame,
-        cframe_frame,
-        previous,
-        code,
-        file: file + head,
-        name: name + head,
-        object_type: 8 + head,
-        length: 16 + head,
-        text: text + head,
-    })
+/// What tells of a stop-the-world pause (`Python/pystate.c`: `stop_the_world`, `tstate_wait_attach`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PauseLayout {
+    /// Thread state → `state`, by whose address it waits for the end.
+    pub state: u32,
+    /// Interpreter → pointer to the thread state that asked for the pause.
+    pub requester: u32,
+    /// `_PyRuntime` → the same, for a pause of all interpreters.
+    pub runtime_requester: u64,
 }
 
-/// Functions of the standard library in which a thread that waits has nothing to do: the file, from the library's folder on, and the
-/// name. In the first, `Condition.wait`, that depends on who called it.
-pub const IDLE: [(&str, &str); 7] = [
-    ("threading.py", "wait"),
-    ("threading.py", "join"),
-    // 3.4 – 3.12: `Thread.join` waits in it.
-    ("threading.py", "_wait_for_tstate_lock"),
-    // At the program's end, for the threads.
-    ("threading.py", "_shutdown"),
-    // These call `queue.SimpleQueue.get`, which is written in C.
-    ("concurrent/futures/thread.py", "_worker"),
-    ("multiprocessing/pool.py", "_handle_tasks"),
-    ("queue.py", "get"),
-];
+/// The parts of a code object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeLayout {
+    /// `co_filename`.
+    pub file: u64,
+    /// `co_name`.
+    pub name: u64,
+    /// `co_qualname` (3.11+).
+    pub qualified_name: Option<u64>,
+    /// `co_firstlineno` (int).
+    pub first_line: u64,
+    /// Pointer to the table of lines.
+    pub lines: u64,
+    /// `_co_firsttraceable` (int): a frame that has not come so far is not complete (`Include/internal/pycore_frame.h`:
+    /// `_PyFrame_IsIncomplete`).
+    pub first_traceable: Option<u64>,
+}
 
-/// Functions that call `Condition.wait` because others have what they want: `Semaphore.acquire`; `Queue.put`, for room.
-pub const CONTENDING: [(&str, &str); 2] = [("threading.py", "acquire"), ("queue.py", "put")];
+/// What a frame keeps of its instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// `f_lasti` (int), in units of so many bytes; negative before the first.
+    Index {
+        /// Bytes in a unit.
+        unit: i32,
+    },
+    /// The instruction's address. Its code begins this far into the code object.
+    Address {
+        /// Code object → its first instruction.
+        first: u64,
+        /// Code object → how many units of two bytes follow (Py_ssize_t).
+        units: u64,
+    },
+}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How a table of lines is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineFormat {
+    /// `co_lnotab` (`Objects/lnotab_notes.txt`), whose lines only grow (2.7).
+    GrowingDeltas,
+    /// The same, where lines may go back (3.6 – 3.9).
+    SignedDeltas,
+    /// `co_linetable` of PEP 626 (3.10).
+    Ranges,
+    /// `co_linetable` of PEP 657 (3.11+; `Objects/locations.md`, to 3.13, then `InternalDocs/code_objects.md`).
+    Locations,
+}
 
-    #[test]
-    fn every_supported_3_and_no_other() {
-        for minor in 0..=u8::MAX {
-            let known = frames(Version::of(3, minor), false).is_some();
-            assert_eq!(known, (6..=15).contains(&minor), "3.{minor}");
+/// How a name is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// As bytes (2.7: `PyStringObject`, `Include/stringobject.h`).
+    Bytes {
+        /// How many.
+        length: u64,
+        /// The bytes.
+        characters: u64,
+    },
+    /// As a `str` of PEP 393.
+    Unicode {
+        /// Its length in characters.
+        length: u64,
+        /// `state` (unsigned int): `kind` is bits 2 – 4, `compact` bit 5, `ascii` bit 6.
+        state: u64,
+        /// The characters, where all are ASCII.
+        ascii: u64,
+        /// The characters, where not.
+        other: u64,
+    },
+}
+
+/// How an RLock is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RLock {
+    /// As an object of C's (`Modules/_threadmodule.c`: `rlockobject`).
+    C {
+        /// The lock that waiters wait for.
+        lock: u64,
+        /// There is a pointer to it, where the object does not hold it itself (3.14+).
+        is_pointer: bool,
+        /// `pthread_t` of the thread that has it, 0 for none.
+        owner: u64,
+    },
+    /// As an object of `threading._RLock` (`Lib/threading.py`, 2.7), which is the first local variable of the function that waits.
+    Python {
+        /// Frame → its first local variable.
+        local: u64,
+        /// Object → its dictionary.
+        dict: u64,
+        /// Dictionary → the highest index in its table.
+        mask: u64,
+        /// Dictionary → its table of hash, key and value.
+        table: u64,
+        /// `int` → its value.
+        int: u64,
+        /// `thread.lock` → pointer to the lock that waiters wait for.
+        lock: u64,
+    },
+}
+
+/// Frames with this owner or a higher one are an entry of the interpreter into itself, or of C, and run no function of the
+/// program's (`FRAME_OWNED_BY_CSTACK`, 3.12; `FRAME_OWNED_BY_INTERPRETER`, 3.14: `Include/internal/pycore_frame.h`). 3.11 has none.
+pub const NO_FUNCTION_FROM: u8 = 3;
+/// A generator's, which is complete from its first instruction on (`FRAME_OWNED_BY_GENERATOR`).
+pub const OF_GENERATOR: u8 = 1;
+
+impl FrameLayout {
+    /// The same where an object has so many more bytes before its type.
+    pub(super) fn with_head(self, head: u64) -> FrameLayout {
+        let code = self.in_code;
+        FrameLayout {
+            object_type: self.object_type + head,
+            type_name: self.type_name + head,
+            in_code: CodeLayout {
+                file: code.file + head,
+                name: code.name + head,
+                qualified_name: code.qualified_name.map(|offset| offset + head),
+                first_line: code.first_line + head,
+                lines: code.lines + head,
+                first_traceable: code.first_traceable.map(|offset| offset + head),
+            },
+            position: self.position.with_head(head),
+            text: self.text.with_head(head),
+            bytes_length: self.bytes_length + head,
+            bytes: self.bytes + head,
+            rlock: self.rlock.with_head(head),
+            ..self
         }
-        assert_eq!(frames(Version::of(2, 7), false), None);
+    }
+}
+
+impl Position {
+    fn with_head(self, head: u64) -> Position {
+        match self {
+            Position::Address { first, units } => Position::Address {
+                first: first + head,
+                units: units + head,
+            },
+            Position::Index { .. } => self,
+        }
+    }
+}
+
+impl Text {
+    fn with_head(self, head: u64) -> Text {
+        match self {
+            Text::Unicode {
+                length,
+                state,
+                ascii,
+                other,
+            } => Text::Unicode {
+                length: length + head,
+                state: state + head,
+                ascii: ascii + head,
+                other: other + head,
+            },
+            Text::Bytes { .. } => self,
+        }
+    }
+}
+
+impl RLock {
+    fn with_head(self, head: u64) -> RLock {
+        match self {
+            RLock::C {
+                lock,
+                is_pointer,
+                owner,
+            } => RLock::C {
+                lock: lock + head,
+                is_pointer,
+                owner: owner + head,
+            },
+            RLock::Python { .. } => self,
+        }
     }
 }

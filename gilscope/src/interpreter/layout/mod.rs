@@ -7,21 +7,26 @@
 use super::version::Version;
 
 mod debug_offsets;
+mod frame_table;
 mod frames;
 mod gil;
+mod library;
 mod runtime;
-mod semaphore;
 mod statics;
 
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
-pub use frames::{CONTENDING, FrameLayout, IDLE, frames};
+pub use frame_table::frames;
+pub use frames::{
+    CodeLayout, FrameLayout, LineFormat, NO_FUNCTION_FROM, OF_GENERATOR, PauseLayout, Position,
+    RLock, Text,
+};
 pub use gil::GilFields;
+pub use library::{CONTENDING, IDLE};
 pub use runtime::of_version;
-pub use semaphore::{SemaphoreLayout, semaphore};
 pub use statics::{
-    CURRENT_THREAD, DROPS_GIL, GIL_VARIABLE_SIZES, GIL_VARIABLES, LOCK, NEVER_RETURN,
-    READS_INTERVAL, READS_LOCKED, SEMAPHORE_POINTER, SEMAPHORE_USERS, SIGNAL, TAKES_GIL,
-    TIMED_WAIT, WAIT, is_semaphore,
+    CURRENT_THREAD, DROPS_GIL, GIL_VARIABLE_SIZES, GIL_VARIABLES, INTERPRETERS_USER, LOCK,
+    NEVER_RETURN, READS_INTERVAL, READS_LOCKED, SEMAPHORE_POINTER, SEMAPHORE_USERS, SIGNAL,
+    TAKES_GIL, TIMED_WAIT, WAIT, is_semaphore,
 };
 
 /// The first version with a parking lot (`Python/parking_lot.c`, `Python/lock.c`).

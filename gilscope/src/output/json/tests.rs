@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{
     ExitStatus, GilWaits, HistogramSummary, LockWaits, OtherLocks, OtherThreads, ProcessEnd,
-    ProcessReport, Purpose, TickSource, Unfinished,
+    ProcessReport, Purpose, Report, TickSource, Unfinished,
 };
 use crate::output::sample::{MS, idle, lock, process, report, waits};
 use serde_json::{Map, Value, json};
@@ -227,4 +227,119 @@ fn numbers_keep_all_their_bits() {
     let got = json(&most);
     assert_eq!(got["duration_ns"].as_u64(), Some(u64::MAX));
     assert_eq!(errors(&schema(), &got), [""; 0]);
+}
+
+mod dump {
+    use super::*;
+    use crate::model::{
+        Deadlock, Doing, Dump, DumpGil, DumpLock, DumpThread, Frame, LockKind, Owner, Stack,
+    };
+
+    fn schema() -> Value {
+        serde_json::from_str(include_str!("../../../../docs/dump.schema.json")).unwrap()
+    }
+
+    fn thread(doing: Doing) -> DumpThread {
+        let frame = Frame {
+            name: "f".to_owned(),
+            qualified_name: Some("C.f".to_owned()),
+            file: "f.py".to_owned(),
+            line: Some(7),
+        };
+        let bare = Frame {
+            qualified_name: None,
+            line: None,
+            ..frame.clone()
+        };
+        DumpThread {
+            tid: 8,
+            ns_tid: Some(9),
+            os_name: "python3".to_owned(),
+            state: 'S',
+            doing,
+            stacks: vec![Stack {
+                interpreter: 0,
+                frames: vec![frame, bare],
+                truncated: false,
+                unreadable: 0,
+                consistent: true,
+            }],
+        }
+    }
+
+    /// One with everything in it.
+    fn full() -> Dump {
+        let name = Some("read");
+        let doings = [
+            Doing::Running,
+            Doing::WaitsForGil { gil_id: 0 },
+            Doing::WaitsForLock {
+                lock_id: 0,
+                timed: true,
+            },
+            Doing::SystemCall { number: 0, name },
+            Doing::Stopped,
+            Doing::Unknown,
+        ];
+        let owners = [
+            None,
+            Some(Owner::Thread(8)),
+            Some(Owner::LeftBehindByFork),
+            Some(Owner::Ended),
+        ];
+        let lock = |owner| DumpLock {
+            id: 0,
+            address: "0x1".to_owned(),
+            kind: LockKind::PyMutex,
+            rlock: true,
+            owner,
+        };
+        Dump {
+            schema: crate::model::DUMP_SCHEMA,
+            schema_version: crate::model::DUMP_SCHEMA_VERSION,
+            taken_at: "2026-01-02T03:04:05.678Z".to_owned(),
+            cmdline: vec!["python3".to_owned()],
+            gils: vec![DumpGil {
+                id: 0,
+                address: "0x2".to_owned(),
+                interpreters: vec![0],
+                enabled: true,
+                holder: Some(8),
+            }],
+            threads: doings.map(thread).into(),
+            locks: owners.map(lock).into(),
+            deadlocks: vec![Deadlock { threads: vec![8] }],
+            ..Dump::default()
+        }
+    }
+
+    fn json(dump: &Dump) -> Value {
+        let mut out = Vec::new();
+        write(&mut out, dump).unwrap();
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn the_schema_describes_every_field() {
+        let mut strict = schema();
+        each_object(&mut strict, &mut |fields| {
+            if fields.contains_key("properties") && fields.contains_key("required") {
+                fields.insert("additionalProperties".to_owned(), json!(false));
+            }
+        });
+        assert_eq!(errors(&strict, &json(&full())), [""; 0]);
+    }
+
+    #[test]
+    fn the_schema_requires_every_field() {
+        let whole = json(&full());
+        for pointer in pointers("", &whole) {
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            let mut without = whole.clone();
+            if let Some(Value::Object(fields)) = without.pointer_mut(parent) {
+                fields.remove(field);
+                assert_ne!(errors(&schema(), &without), [""; 0], "{pointer}");
+            }
+        }
+    }
 }

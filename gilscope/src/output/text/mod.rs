@@ -1,9 +1,12 @@
 //! The report for people: the process first, then its worst threads, then what else there is to
 //! say. At most 100 columns wide.
 
+mod dump;
 mod locks;
 mod notes;
 mod table;
+
+pub use dump::write as write_dump;
 
 use super::shown::{counted, name, share, time};
 use crate::model::{ExitStatus, ProcessEnd, ProcessReport, Report, ThreadReport};

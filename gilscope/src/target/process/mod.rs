@@ -4,11 +4,12 @@ mod error;
 mod procfs;
 mod read;
 mod stat;
+pub mod syscall;
 mod thread;
 
 pub use error::TargetError;
 pub use stat::Stat;
-pub use thread::{SchedStat, Thread};
+pub use thread::{SchedStat, Status, SystemCall, Thread};
 
 use super::maps::{self, Mapping};
 use super::memory::Memory;

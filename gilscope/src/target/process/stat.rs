@@ -21,6 +21,8 @@ pub struct Stat {
 
 /// `PF_KTHREAD` (include/linux/sched.h).
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// `PF_FORKNOEXEC` (the same).
+const PF_FORKNOEXEC: u32 = 0x40;
 
 impl Stat {
     /// `None` when `bytes` are not a stat line.
@@ -53,6 +55,11 @@ impl Stat {
     /// Ended, and only its parent's wait is missing.
     pub fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
+    }
+
+    /// A copy of its parent by `fork`, which has not replaced its program since.
+    pub fn is_copy(&self) -> bool {
+        self.flags & PF_FORKNOEXEC != 0
     }
 
     /// Part of the kernel.

@@ -22,6 +22,15 @@ pub struct SchedStat {
     pub runnable_ns: u64,
 }
 
+/// Part of `/proc/P/task/T/status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Thread id inside the innermost PID namespace; `None` where the kernel does not tell (before 4.1).
+    pub ns_tid: Option<u32>,
+    /// How often it has left the processor: while this is the same, it has not run.
+    pub switches: u64,
+}
+
 /// The system call that a thread is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SystemCall {
@@ -46,11 +55,21 @@ impl Thread {
         Stat::parse(&bytes).ok_or_else(|| self.malformed("stat"))
     }
 
+    /// Its id in its PID namespace, and its switches.
+    pub fn status(&self) -> Result<Status, TargetError> {
+        let status = self.read("status")?;
+        let numbers = |key| procfs::status_numbers(&status, key);
+        let switches = ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"].map(numbers);
+        Ok(Status {
+            ns_tid: numbers("NSpid").last().copied(),
+            switches: switches.iter().flatten().copied().map(u64::from).sum(),
+        })
+    }
+
     /// Thread id inside the innermost PID namespace; `None` where the kernel does not tell
     /// (before 4.1).
     pub fn ns_tid(&self) -> Result<Option<u32>, TargetError> {
-        let status = self.read("status")?;
-        Ok(procfs::status_numbers(&status, "NSpid").last().copied())
+        Ok(self.status()?.ns_tid)
     }
 
     /// Time on and for the processor.

@@ -1,0 +1,172 @@
+//! Code objects: what a function is called, and where its lines are.
+
+use super::function::Function;
+use super::layout::{OF_GENERATOR, Position};
+use super::object::Objects;
+use super::walk::RawFrame;
+use super::{lines, text};
+use crate::model::Frame;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// A longer table of lines is not read.
+const MAX_LINES: u64 = 1 << 20;
+/// Bytes of such tables that are looked through in all; beyond, lines are not known. Half a million frames have less, unless somebody means
+/// to keep gilscope busy.
+const MAX_WORK: usize = 1 << 30;
+
+/// What a code object holds itself. While all of it is the same, so are the names and lines that it leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Header {
+    file: u64,
+    name: u64,
+    qualified_name: Option<u64>,
+    lines: u64,
+    first_line: i32,
+    first_traceable: i32,
+    units: u64,
+}
+
+#[derive(Debug)]
+struct Code {
+    header: Header,
+    function: Function,
+    qualified_name: Option<String>,
+    lines: Vec<u8>,
+}
+
+/// The code objects that have been met.
+///
+/// A freed one's place may be another's by the next time, so what is known counts only for a code object with the same pointers to its
+/// file, names and table of lines, and the same numbers: read anew each time, in one read, together with its type. The next one would have to have its four
+/// objects, too, in the places of those that were freed, and as many lines and instructions.
+#[derive(Debug)]
+pub(super) struct Codes {
+    objects: Objects,
+    known: HashMap<u64, Rc<Code>>,
+    work: usize,
+}
+
+impl Objects {
+    /// `None` where there is no code object.
+    fn header(&self, address: u64) -> Option<Header> {
+        let code = &self.layout.in_code;
+        let units = match self.layout.position {
+            Position::Address { units, .. } => Some(units),
+            Position::Index { .. } => None,
+        };
+        let offsets = [code.file, code.name, code.lines, code.first_line];
+        let optional =
+            [code.qualified_name, code.first_traceable, units].map(Option::unwrap_or_default);
+        let block = self.block(address, &[offsets.as_slice(), &optional].concat())?;
+        if block.word(self.layout.object_type)? != self.code_type {
+            return None;
+        }
+        let first_traceable = code.first_traceable.and_then(|at| block.int(at));
+        Some(Header {
+            file: block.word(code.file)?,
+            name: block.word(code.name)?,
+            qualified_name: code.qualified_name.and_then(|at| block.word(at)),
+            lines: block.word(code.lines)?,
+            first_line: block.int(code.first_line)?,
+            first_traceable: first_traceable.unwrap_or(0),
+            units: units.and_then(|at| block.word(at)).unwrap_or(0),
+        })
+    }
+
+    /// The function with this code object; `None` where there is none.
+    pub(super) fn function(&self, code: u64) -> Option<Function> {
+        self.names(&self.header(code)?)
+    }
+
+    fn names(&self, header: &Header) -> Option<Function> {
+        Some(Function {
+            file: text::read(self.memory, header.file, self.layout.text)?,
+            name: text::read(self.memory, header.name, self.layout.text)?,
+        })
+    }
+
+    /// The table of lines; empty where it cannot be read.
+    fn lines(&self, header: &Header) -> Vec<u8> {
+        let length = self.word(header.lines, self.layout.bytes_length);
+        let length = length.filter(|length| *length <= MAX_LINES).unwrap_or(0);
+        let at = header.lines.wrapping_add(self.layout.bytes);
+        let bytes = usize::try_from(length).map(|length| self.memory.read_bytes(at, length));
+        bytes.ok().and_then(Result::ok).unwrap_or_default()
+    }
+}
+
+impl Codes {
+    pub(super) fn new(objects: Objects) -> Codes {
+        Codes {
+            objects,
+            known: HashMap::new(),
+            work: MAX_WORK,
+        }
+    }
+
+    /// The function of a frame. An error where it leads to none; `Ok(None)` where the function has not begun yet.
+    pub(super) fn frame(&mut self, frame: &RawFrame) -> Result<Option<Frame>, Unreadable> {
+        let code = self.code(frame.code).ok_or(Unreadable)?;
+        let index = self.index(frame, &code.header);
+        let is_generator = frame.owner.is_none_or(|owner| owner == OF_GENERATOR);
+        if !is_generator && index.is_some_and(|index| index < code.header.first_traceable * UNIT) {
+            return Ok(None);
+        }
+        Ok(Some(Frame {
+            name: code.function.name.clone(),
+            qualified_name: code.qualified_name.clone(),
+            file: code.function.file.clone(),
+            line: index.and_then(|index| self.line(&code, index)),
+        }))
+    }
+
+    fn code(&mut self, address: u64) -> Option<Rc<Code>> {
+        let header = self.objects.header(address)?;
+        let known = self.known.get(&address);
+        if let Some(code) = known.filter(|code| code.header == header) {
+            return Some(Rc::clone(code));
+        }
+        let (memory, layout) = (self.objects.memory, self.objects.layout);
+        let qualified_name = header.qualified_name;
+        let code = Rc::new(Code {
+            header,
+            function: self.objects.names(&header)?,
+            qualified_name: qualified_name.and_then(|name| text::read(memory, name, layout.text)),
+            lines: self.objects.lines(&header),
+        });
+        self.known.insert(address, Rc::clone(&code));
+        Some(code)
+    }
+
+    /// How far the instruction is from the first, in bytes.
+    fn index(&self, frame: &RawFrame, header: &Header) -> Option<i32> {
+        match self.objects.layout.position {
+            Position::Index { unit } => {
+                let index = i32::try_from(frame.instruction.cast_signed()).ok()?;
+                index.checked_mul(unit)
+            }
+            Position::Address { first, .. } => {
+                let begin = frame.code.wrapping_add(first);
+                let index = frame.instruction.wrapping_sub(begin).cast_signed();
+                let end = header.units.saturating_mul(UNIT.unsigned_abs().into());
+                // One before the first, where it has not begun (3.11, 3.12).
+                let is_within = index >= -2 && index < i64::try_from(end).ok()?;
+                i32::try_from(index).ok().filter(|_| is_within)
+            }
+        }
+    }
+
+    fn line(&mut self, code: &Code, index: i32) -> Option<u32> {
+        self.work = self.work.checked_sub(code.lines.len())?;
+        let first_line = code.header.first_line;
+        lines::line(self.objects.layout.lines, &code.lines, first_line, index)
+    }
+}
+
+/// Bytes of a code unit (3.6+).
+const UNIT: i32 = 2;
+
+/// A frame does not lead to a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Unreadable;

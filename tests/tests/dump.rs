@@ -1,0 +1,241 @@
+//! `gilscope dump`: the functions, files and lines are those that Python itself tells, on every interpreter; deadlocks are named, and slow
+//! programs are none.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use gilscope_tests::{Ended, Python, Running, interpreters, need_root, python, run, until};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, process::Command};
+
+const STACKS: &str = include_str!("../workloads/stacks.py");
+const DEADLOCKS: &str = include_str!("../workloads/deadlocks.py");
+/// As many functions of one thread are told.
+const MAX_FRAMES: usize = 1024;
+
+fn script(python: &Python, source: &str, arguments: &[&str]) -> Command {
+    // 2.7 takes its arguments as bytes; an ASCII locale would have 3.6 refuse these.
+    let mut command = python.script("import sys; exec(sys.argv.pop(1))");
+    command
+        .env("LC_ALL", "C.UTF-8")
+        .env("PYTHONWARNINGS", "ignore");
+    command.arg(source).args(arguments);
+    command
+}
+
+fn dump(pid: u32) -> Value {
+    let ended = run(&["dump", "--json", "--pid", &pid.to_string()]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    let dump: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let schema: Value = serde_json::from_str(include_str!("../../docs/dump.schema.json")).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<_> = validator
+        .iter_errors(&dump)
+        .map(|e| e.to_string())
+        .collect();
+    assert!(errors.is_empty(), "{errors:?}: {dump:#}");
+    dump
+}
+
+fn dump_as_text(pid: u32) -> Ended {
+    let ended = run(&["dump", "--pid", &pid.to_string()]);
+    assert_eq!((ended.status, ended.stderr.as_str()), (0, ""));
+    ended
+}
+
+fn thread(dump: &Value, tid: u64) -> &Value {
+    let mut threads = dump["threads"].as_array().unwrap().iter();
+    let found = threads.find(|thread| thread["tid"] == tid);
+    found.unwrap_or_else(|| panic!("no thread {tid} in {dump:#}"))
+}
+
+/// A thread's functions, as the workload tells them.
+fn functions(thread: &Value) -> Vec<Value> {
+    let stacks = thread["stacks"].as_array().unwrap();
+    assert_eq!(stacks.len(), 1, "{thread:#}");
+    assert_eq!(stacks[0]["unreadable"], 0, "{thread:#}");
+    assert_eq!(stacks[0]["consistent"], true, "{thread:#}");
+    let frames = stacks[0]["frames"].as_array().unwrap().iter();
+    frames
+        .map(|frame| {
+            json!([
+                frame["name"],
+                frame["file"],
+                frame["line"],
+                frame["qualified_name"]
+            ])
+        })
+        .collect()
+}
+
+#[test]
+fn functions_files_and_lines_are_python_s_own() {
+    need_root();
+    for python in interpreters() {
+        println!("{} ({})", python.name, python.version);
+        let target = Running::start(&mut script(&python, STACKS, &[]));
+        let told: Value = serde_json::from_str(&target.prints("functions")).unwrap();
+        let told: BTreeMap<u64, Vec<Value>> =
+            serde_json::from_value(told["functions"].clone()).unwrap();
+        assert!(told.len() >= 9, "{told:?}");
+        let dump = dump(target.pid());
+        for (tid, expected) in &told {
+            let thread = thread(&dump, *tid);
+            let is_cut = expected.len() > MAX_FRAMES;
+            assert_eq!(thread["stacks"][0]["truncated"], is_cut);
+            let shown = expected.len().min(MAX_FRAMES);
+            assert_eq!(functions(thread), expected[..shown], "{}", python.name);
+            // All of them want one lock.
+            assert_eq!(thread["doing"]["what"], "waits-for-lock", "{thread:#}");
+        }
+        assert_eq!(dump["locks"].as_array().unwrap().len(), 1, "{dump:#}");
+        assert_eq!(dump["locks"][0]["owner"], Value::Null);
+        assert_eq!(dump["gils"][0]["holder"], Value::Null, "{dump:#}");
+        let main = thread(&dump, target.pid().into());
+        assert_eq!(main["doing"]["name"], "read", "{main:#}");
+        assert!(functions(main).len() >= 2, "{main:#}");
+    }
+}
+
+/// A process that its parent may not have the time to end.
+struct Child(u32);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.0.try_into().unwrap());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+fn start(python: &Python, way: &str) -> (Running, Value) {
+    let target = Running::start(&mut script(python, DEADLOCKS, &[way]));
+    let told = serde_json::from_str(&target.prints("{")).unwrap();
+    (target, told)
+}
+
+fn deadlock(pid: u32) -> Option<Value> {
+    let dump = dump(pid);
+    (dump["deadlocks"] != json!([])).then_some(dump)
+}
+
+#[test]
+fn a_circle_of_rlocks_is_a_deadlock() {
+    need_root();
+    for python in interpreters() {
+        println!("{} ({})", python.name, python.version);
+        let (target, told) = start(&python, "circle");
+        let dump = until("the deadlock", || deadlock(target.pid()));
+        assert_eq!(dump["deadlocks"], json!([{"threads": told["threads"]}]));
+        let tids = told["threads"].as_array().unwrap();
+        for (at, tid) in tids.iter().enumerate() {
+            let thread = thread(&dump, tid.as_u64().unwrap());
+            let lock = usize::try_from(thread["doing"]["lock_id"].as_u64().unwrap()).unwrap();
+            let lock = &dump["locks"][lock];
+            let next = &tids[(at + 1) % tids.len()];
+            let expected = (&json!(true), &json!({ "thread": next }));
+            assert_eq!((&lock["rlock"], &lock["owner"]), expected, "{dump:#}");
+        }
+        let text = dump_as_text(target.pid()).stdout;
+        assert!(
+            text.contains("DEADLOCK: 3 threads wait for each other"),
+            "{text}"
+        );
+    }
+}
+
+fn has_ctypes(python: &Python) -> bool {
+    let output = python.script("import ctypes").output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// One has a mutex of C's, and the other the GIL.
+#[test]
+fn the_gil_may_be_a_part_of_it() {
+    need_root();
+    for python in interpreters().iter().filter(|python| has_ctypes(python)) {
+        println!("{} ({})", python.name, python.version);
+        let (target, told) = start(python, "mutex");
+        let dump = until("the deadlock", || deadlock(target.pid()));
+        assert_eq!(dump["deadlocks"], json!([{"threads": told["threads"]}]));
+        assert_eq!(dump["gils"][0]["holder"], told["threads"][1], "{dump:#}");
+        assert_eq!(dump["locks"][0]["kind"], "mutex", "{dump:#}");
+    }
+}
+
+#[test]
+fn a_lock_that_was_left_behind_by_fork() {
+    need_root();
+    for python in interpreters() {
+        println!("{} ({})", python.name, python.version);
+        let (_target, told) = start(&python, "fork");
+        let child = Child(u32::try_from(told["child"].as_u64().unwrap()).unwrap());
+        let is_stuck = || Some(dump(child.0)).filter(|dump| dump["locks"] != json!([]));
+        let dump = until("the child to be stuck", is_stuck);
+        assert_eq!(dump["locks"][0]["owner"], "left-behind-by-fork", "{dump:#}");
+        assert_eq!(dump["deadlocks"], json!([]));
+        let text = dump_as_text(child.0).stdout;
+        assert!(text.contains("STUCK: an RLock"), "{text}");
+    }
+}
+
+/// A container's threads have other ids inside.
+#[test]
+fn a_pid_namespace() {
+    need_root();
+    let python = python();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
+    command
+        .arg(python.program())
+        .args(["-c", DEADLOCKS, "circle"]);
+    let target = Running::start(&mut command);
+    let told: Value = serde_json::from_str(&target.prints("{")).unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", target.pid());
+    let child = std::fs::read_to_string(children).unwrap();
+    let child = child.trim().parse().unwrap();
+    let dump = until("the deadlock", || deadlock(child));
+    assert_eq!((&dump["pid"], &dump["ns_pid"]), (&json!(child), &json!(1)));
+    let tids = dump["deadlocks"][0]["threads"].as_array().unwrap().iter();
+    let ns_tids: Vec<_> = tids
+        .map(|tid| &thread(&dump, tid.as_u64().unwrap())["ns_tid"])
+        .collect();
+    assert_eq!(json!(ns_tids), told["threads"]);
+}
+
+#[test]
+fn who_is_slow_is_in_no_deadlock() {
+    need_root();
+    for python in interpreters() {
+        println!("{} ({})", python.name, python.version);
+        let (target, told) = start(&python, "slow");
+        for _ in 0..10 {
+            let dump = dump(target.pid());
+            assert_eq!(dump["deadlocks"], json!([]), "{dump:#}");
+            for tid in told["threads"].as_array().unwrap() {
+                let thread = thread(&dump, tid.as_u64().unwrap());
+                assert_ne!(thread["stacks"], json!([]), "{thread:#}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_shown_is_said() {
+    need_root();
+    let cases = [
+        (1 << 22, "no process 4194304"),
+        (std::process::id(), "is not Python"),
+    ];
+    for (pid, why) in cases {
+        let ended = run(&["dump", "--pid", &pid.to_string()]);
+        assert_eq!((ended.status, ended.stdout.as_str()), (1, ""));
+        assert!(ended.stderr.contains(why), "{ended:?}");
+    }
+    let target = Running::start(
+        &mut python().script("import sys; print('on', flush=True); sys.stdin.read()"),
+    );
+    target.prints("on");
+    let text = dump_as_text(target.pid()).stdout;
+    assert!(
+        text.contains("is in read\n") && text.contains("<module> (<string>:1)"),
+        "{text}"
+    );
+}

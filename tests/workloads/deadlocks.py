@@ -1,0 +1,144 @@
+"""Threads that cannot go on, in the way that the first argument names, or that can, but slowly. Prints what a dump should tell; CPython 2.7 and
+3.6 to 3.15."""
+
+import json
+import logging
+import os
+import sys
+import threading
+import time
+
+
+def say(what):
+    sys.stdout.write(json.dumps(what) + "\n")
+    sys.stdout.flush()
+
+
+def own_tid():
+    # `threading.get_native_id` came with 3.8.
+    return int(os.readlink("/proc/thread-self").split("/")[-1])
+
+
+def start(*bodies):
+    """Each body in a thread; answers with the threads' ids."""
+    tids = [None] * len(bodies)
+    known = threading.Semaphore(0)
+
+    def run(index, body):
+        tids[index] = own_tid()
+        known.release()
+        body()
+
+    for index, body in enumerate(bodies):
+        thread = threading.Thread(target=run, args=(index, body))
+        thread.daemon = True
+        thread.start()
+    for _ in bodies:
+        known.acquire()
+    return tids
+
+
+def circle(number=3):
+    """Each thread has an RLock, twice, and wants the next one's."""
+    locks = [threading.RLock() for _ in range(number)]
+    taken = [threading.Event() for _ in locks]
+
+    def body(index):
+        with locks[index], locks[index]:
+            taken[index].set()
+            for event in taken:
+                event.wait()
+            with locks[(index + 1) % number]:
+                pass
+
+    bodies = [lambda index=index: body(index) for index in range(number)]
+    say({"threads": start(*bodies)})
+
+
+def mutex():
+    """A thread has a mutex and wants the GIL; another has the GIL and wants the mutex."""
+    import ctypes
+
+    memory = ctypes.create_string_buffer(40)
+    locked, wanted = threading.Event(), threading.Event()
+
+    def has_mutex():
+        ctypes.CDLL(None).pthread_mutex_lock(memory)
+        locked.set()
+        wanted.wait()
+        time.sleep(0.1)
+
+    def has_gil():
+        locked.wait()
+        # A `PyDLL` keeps the GIL.
+        lock = ctypes.PyDLL(None).pthread_mutex_lock
+        wanted.set()
+        time.sleep(0.05)
+        lock(memory)
+
+    tids = start(has_mutex, has_gil)
+    say({"threads": tids})
+
+
+def fork():
+    """A child inherits a lock that a thread of its parent has: of `logging`, where that does not make new ones for it (3.7+)."""
+    handler = logging.StreamHandler()
+    logging.getLogger().addHandler(handler)
+    renews = sys.version_info >= (3, 7)
+    lock = threading.RLock() if renews else handler.lock
+    taken = threading.Event()
+
+    def holder():
+        with lock:
+            taken.set()
+            time.sleep(3600)
+
+    start(holder)
+    taken.wait()
+    child = os.fork()
+    if child == 0:
+        if renews:
+            lock.acquire()
+        else:
+            logging.getLogger().error("never said")
+    say({"child": child})
+    try:
+        sys.stdin.readline()
+    finally:
+        os.kill(child, 9)
+
+
+def slow():
+    """Everybody waits for somebody all the time, and goes on."""
+    first, second = threading.RLock(), threading.RLock()
+
+    def in_order():
+        while True:
+            with first:
+                time.sleep(0.002)
+                with second:
+                    time.sleep(0.002)
+
+    def in_turn():
+        while True:
+            with second:
+                time.sleep(0.002)
+            with first:
+                time.sleep(0.002)
+
+    def impatient():
+        while True:
+            with second:
+                if sys.version_info >= (3, 2) and first.acquire(timeout=0.05):
+                    first.release()
+            time.sleep(0.001)
+
+    def busy():
+        while True:
+            sum(range(1000))
+
+    say({"threads": start(in_order, in_order, in_turn, impatient, busy, busy)})
+
+
+{"circle": circle, "mutex": mutex, "fork": fork, "slow": slow}[sys.argv[1]]()
+sys.stdin.readline()
