@@ -10,6 +10,15 @@ use std::{
 /// CPython 3s that gilscope reads; and 2.7.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 6..=15;
 const WORKLOAD: &str = include_str!("../workloads/workload.py");
+const PROGRAM: &str = include_str!("../workloads/program.py");
+/// Runs modules that come as text, by the names of files that need not be there: `linecache` has their lines all the same.
+const LOADER: &str = "\
+import json, linecache, sys, types
+for name, path, text in json.loads(sys.argv.pop(1)):
+    linecache.cache[path] = len(text), None, text.splitlines(True), path
+    module = sys.modules.setdefault(str(name), types.ModuleType(str(name)))
+    exec(compile(text, path, 'exec'), module.__dict__)
+";
 
 /// A CPython that is on this machine.
 #[derive(Clone, Debug)]
@@ -84,12 +93,26 @@ impl Python {
 
     /// Runs a workload, as text: it may be in another root than the interpreter.
     pub fn workload(&self, source: &str, arguments: &[&str]) -> Command {
-        let load = "import sys, types\n\
-                    sys.modules['workload'] = module = types.ModuleType('workload')\n\
-                    exec(sys.argv.pop(1), module.__dict__)\n\
-                    exec(sys.argv.pop(1))";
-        let mut command = self.script(load);
-        command.args([WORKLOAD, source]).args(arguments);
+        let main = ("__main__", "<string>", source);
+        self.modules(&[("workload", "workload.py", WORKLOAD), main], arguments)
+    }
+
+    /// Runs a program of `workloads/incidents` or `workloads/findings`, likewise.
+    pub fn program_of(&self, path: &Path, arguments: &[&str]) -> Command {
+        let source = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let modules = [
+            ("workload", "workload.py", WORKLOAD),
+            ("program", "program.py", PROGRAM),
+            ("__main__", path.to_str().unwrap(), &source),
+        ];
+        self.modules(&modules, arguments)
+    }
+
+    /// Each is a name, a file and a text.
+    fn modules(&self, modules: &[(&str, &str, &str)], arguments: &[&str]) -> Command {
+        let mut command = self.script(LOADER);
+        command.arg(serde_json::to_string(modules).unwrap());
+        command.args(arguments);
         command
     }
 }
