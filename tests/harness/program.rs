@@ -49,7 +49,10 @@ impl Program {
     /// If its first line is not the truth.
     pub fn start(python: &Python, name: &str, arguments: &[&str]) -> Self {
         let path = Self::path(name);
-        let mut running = Running::start(&mut python.program_of(&path, arguments));
+        let mut command = python.program_of(&path, arguments);
+        // What is in its own folder it imports from there.
+        command.env("PYTHONPATH", path.parent().unwrap());
+        let mut running = Running::start(&mut command);
         running.prints("ready");
         running.hang_up();
         let first = running.prints("");

@@ -9,6 +9,8 @@ use std::{
 
 /// CPython 3s that gilscope reads; and 2.7.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 6..=15;
+/// An asset that is one of pyenv's once more.
+const PACKAGES: &str = "pypi";
 const WORKLOAD: &str = include_str!("../workloads/workload.py");
 const PROGRAM: &str = include_str!("../workloads/program.py");
 /// Runs modules that come as text, by the names of files that need not be there: `linecache` has their lines all the same.
@@ -136,7 +138,7 @@ pub fn python() -> &'static Python {
 pub fn interpreters() -> Vec<Python> {
     let machines = Python::new("python3".as_ref(), None);
     let mut all = pyenv();
-    all.extend(assets());
+    all.extend(assets().into_iter().filter(|one| one.name != PACKAGES));
     all.extend(machines.filter(|one| !all.iter().any(|other| other.program == one.program)));
     all.retain(Python::is_supported);
     assert!(
@@ -144,6 +146,11 @@ pub fn interpreters() -> Vec<Python> {
         "no CPython from 3.6 to 3.15: pyenv install 3.12, or cargo xtask assets"
     );
     all
+}
+
+/// The one that has packages from PyPI, for `workloads/healthy`, if it has been made.
+pub fn python_with_packages() -> Option<Python> {
+    assets().into_iter().find(|one| one.name == PACKAGES)
 }
 
 /// pyenv's, from the oldest to the newest.

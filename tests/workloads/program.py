@@ -22,12 +22,13 @@ def truth(options, finding, cause=None, also=(), processes=()):
 
     `also`: what it may say as well, and not be wrong. `processes`: where it is, if not in this one. A near miss is healthy.
     """
-    told = {"finding": "healthy" if options.near_miss else finding, "processes": list(processes) or [os.getpid()]}
-    if options.near_miss:
+    is_near = getattr(options, "near_miss", False)
+    told = {"finding": "healthy" if is_near else finding, "processes": list(processes) or [os.getpid()]}
+    if is_near:
         told["near"] = finding
     else:
         told["also"] = list(also)
-    if cause and not options.near_miss:
+    if cause and not is_near:
         code = cause.__code__
         around = range(code.co_firstlineno, code.co_firstlineno + 40)
         lines = [line for line in around if "# The cause" in linecache.getline(code.co_filename, line)]
@@ -44,7 +45,8 @@ def fork(body, options):
             body()
         except Exception:
             sys.excepthook(*sys.exc_info())
-        os._exit(0)
+        finally:
+            os._exit(0)
     return child
 
 
