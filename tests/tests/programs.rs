@@ -6,7 +6,7 @@
 use std::{fs, thread, time::Duration};
 
 use Symptom::{Fewer, More};
-use gilscope_tests::{Program, Python, interpreters, python};
+use gilscope_tests::{Program, Python, interpreters, python, python_with_packages};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -40,6 +40,17 @@ const INCIDENTS: [(&str, &str, Symptom); 4] = [
 const ON_2: (&str, &str, Symptom) = ("system_time", "gil-thrash", More("system"));
 const ON_3: (&str, &str, Symptom) = ("system_time", "convoy", More("frames_p50_ms"));
 
+const HEALTHY: [&str; 8] = [
+    "asyncio_streams",
+    "gunicorn_gthread",
+    "numpy_threads",
+    "pool_io",
+    "pytest_suite",
+    "tornado_web",
+    "uvicorn_asgi",
+    "waitress_wsgi",
+];
+
 /// The truth's lines are those that are marked in the file.
 fn check_cause(program: &Program) {
     let truth = &program.truth;
@@ -63,7 +74,6 @@ fn check_cause(program: &Program) {
 /// Runs it, and asks it to end; then its near miss, which ends by itself.
 fn check(python: &Python, folder: &str, (name, finding, symptom): (&str, &str, Symptom)) {
     let name = format!("{folder}/{name}");
-    let began = std::time::Instant::now();
     let program = Program::start(python, &name, &["--seconds", "30"]);
     assert_eq!(program.truth.finding, finding, "{name}");
     check_cause(&program);
@@ -84,11 +94,7 @@ fn check(python: &Python, folder: &str, (name, finding, symptom): (&str, &str, S
         More(field) => (figure(&result, field), figure(&near, field)),
         Fewer(field) => (figure(&near, field), figure(&result, field)),
     };
-    println!(
-        "{}: {name}: {symptom:?}: {more} to {less} {:?}",
-        python.name,
-        began.elapsed()
-    );
+    println!("{}: {name}: {symptom:?}: {more} to {less}", python.name);
     assert!(more > APART * less, "{result:?}, near miss {near:?}");
 }
 
@@ -116,5 +122,32 @@ fn incidents_where_they_were() {
     };
     for incident in [&INCIDENTS[..], &[ON_2]].concat() {
         check(&old, "incidents", incident);
+    }
+}
+
+/// Real packages that do what is asked of them, nearly on time.
+#[test]
+fn healthy_ones() {
+    let Some(python) = python_with_packages() else {
+        println!("skipped: no packages from PyPI: cargo xtask assets pypi");
+        return;
+    };
+    for name in HEALTHY {
+        let name = format!("healthy/{name}");
+        let program = Program::start(&python, &name, &["--seconds", "1"]);
+        assert_eq!(program.truth.finding, "healthy", "{name}");
+        let result = program.end();
+        println!("{name}: {result}");
+        let figure = |field: &str| result.get(field).and_then(Value::as_f64);
+        let done = figure("ops").unwrap();
+        // What was due, of those that say.
+        assert!(
+            done > 0.0 && 2.0 * done > figure("due").unwrap_or(0.0),
+            "{name}: {result}"
+        );
+        assert!(
+            figure("failed").is_none_or(|failed| failed == 0.0),
+            "{name}: {result}"
+        );
     }
 }
