@@ -4,12 +4,12 @@ The near miss has one.
 """
 
 import json
-import multiprocessing
+import os
 
 import program
 import workload
 
-options = workload.options(__doc__, processes=4 * multiprocessing.cpu_count(), near_miss=False)
+options = workload.options(__doc__, processes=4 * os.sysconf("SC_NPROCESSORS_ONLN"), near_miss=False)
 
 
 def work():

@@ -9,7 +9,7 @@ import program
 import workload
 
 options = workload.options(__doc__, near_miss=False)
-late = []
+late, used = [], {}
 
 
 def wait_busily():
@@ -21,9 +21,9 @@ def loop():
     while not workload.stopping:
         wait_busily()
         time.sleep(0.02)
+    used.update(program.usage(program.THREAD))
 
 
 program.truth(options, "tight-loop", wait_busily, also=["convoy"])
 done, seconds = workload.run([program.beat(0.01, late), loop], options)
-figures = dict(program.usage(), **program.milliseconds("beats", late))
-workload.report(options, done[0], seconds, **figures)
+workload.report(options, done[0], seconds, **dict(used, **program.milliseconds("beats", late)))

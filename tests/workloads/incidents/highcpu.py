@@ -20,6 +20,7 @@ import workload
 options = workload.options(__doc__, attendees=1000, near_miss=False)
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 here, there = os.pipe()
+used = {}
 
 
 class Demo:
@@ -57,6 +58,7 @@ def reactor():
             demo.render_list()
         ours.send(b"done")
         answered += 1
+    used.update(program.usage(program.THREAD))
     return answered
 
 
@@ -75,7 +77,7 @@ program.truth(options, "tight-loop", Demo.render_list)
 client = program.fork(ask, options)
 os.close(there)
 done, seconds = workload.run([reactor], options)
-figures = dict(program.usage(), after=program.end([client]))
+program.end([client])
 with os.fdopen(here) as answers:
-    figures.update(program.milliseconds("requests", map(float, answers)))
+    figures = dict(used, **program.milliseconds("requests", map(float, answers)))
 workload.report(options, done[0], seconds, **figures)
