@@ -34,11 +34,11 @@ const INCIDENTS: [(&str, &str, Symptom); 4] = [
     ("highcpu", "tight-loop", More("user")),
     ("idle_pollers", "idle-pollers", More("voluntary")),
     ("logging_fork", "deadlock", Fewer("ops")),
-    ("udp_echo", "convoy", More("switches_an_echo")),
+    ("udp_echo", "convoy", More("more_switches_an_echo")),
 ];
 /// The same program, but the new GIL has another weakness.
 const ON_2: (&str, &str, Symptom) = ("system_time", "gil-thrash", More("system"));
-const ON_3: (&str, &str, Symptom) = ("system_time", "convoy", More("frames_p50_ms"));
+const ON_3: (&str, &str, Symptom) = ("system_time", "convoy", More("voluntary"));
 
 const HEALTHY: [&str; 8] = [
     "asyncio_streams",

@@ -1,6 +1,8 @@
 """What the programs with a known finding share: the truth about them, children, and figures that show the symptom.
 
-CPython 2.7 and 3.6 to 3.15, as `workload`.
+CPython 2.7 and 3.6 to 3.15, as `workload`. By hand, with or without --near-miss:
+
+    PYTHONPATH=tests/workloads python3 tests/workloads/incidents/udp_echo.py --seconds 60
 """
 
 import json

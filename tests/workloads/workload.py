@@ -39,6 +39,7 @@ class Stopped(Exception):
 
 
 def stop(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise Stopped()
 
 
@@ -48,9 +49,10 @@ def pause(seconds):
         signal.signal(signal.SIGTERM, stop)
         say("ready")
         time.sleep(seconds)
+        # One that comes from here on is late.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except Stopped:
         pass
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def run(bodies, options, spread=False):

@@ -25,7 +25,7 @@ import workload
 
 options = workload.options(__doc__, processes=2, threads=45, interval=20, requests=80, near_miss=False)
 inbox = queue.Queue()
-latencies = []
+latencies, before = [], {}
 
 
 def fetch():
@@ -50,6 +50,9 @@ def serve():
             sum(document[name] for name in document)
         latencies.append(workload.clock() - due)
         served += 1
+        if served == 1:
+            # The start of so many threads is not what it is about.
+            before.update(program.usage())
         due = max(due + period, workload.clock() - period)
         time.sleep(max(0, due - workload.clock()))
     for _ in range(options.threads):
@@ -61,7 +64,9 @@ def worker():
     os.dup2(there, 1)
     threads = [fetch_blocking if options.near_miss else fetch] * options.threads
     done, seconds = workload.run([serve] + threads, options)
-    workload.report(options, done[0], seconds, looks=sum(done[1:]), **program.milliseconds("requests", latencies))
+    switches = program.usage()["voluntary"] - before["voluntary"]
+    figures = program.milliseconds("requests", latencies)
+    workload.report(options, done[0], seconds, looks=sum(done[1:]), voluntary=switches, **figures)
 
 
 here, there = os.pipe()
@@ -70,10 +75,10 @@ os.close(there)
 answers = os.fdopen(here)
 for _ in workers:
     answers.readline()
-program.truth(options, "idle-pollers", fetch, processes=workers)
+program.truth(options, "idle-pollers", fetch, also=["convoy"], processes=workers)
 workload.pause(options.seconds)
 figures = program.end(workers, signal.SIGTERM)
 results = [json.loads(line) for line in answers]
 figures.update((key, max(result[key] for result in results)) for key in results[0])
-figures.update((key, sum(result[key] for result in results)) for key in ("ops", "looks", "requests"))
+figures.update((key, sum(result[key] for result in results)) for key in ("ops", "looks", "requests", "voluntary"))
 workload.report(options, figures.pop("ops"), figures.pop("seconds"), **dict(figures, rate=0))
