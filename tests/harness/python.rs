@@ -12,6 +12,8 @@ const SUPPORTED: std::ops::RangeInclusive<u32> = 6..=15;
 /// An asset that is one of pyenv's once more.
 const PACKAGES: &str = "pypi";
 const WORKLOAD: &str = include_str!("../workloads/workload.py");
+/// Some find what they look for in it.
+const WORKLOAD_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/workload.py");
 const PROGRAM: &str = include_str!("../workloads/program.py");
 /// Runs modules that come as text, by the names of files that need not be there: `linecache` has their lines all the same.
 const LOADER: &str = "\
@@ -96,14 +98,14 @@ impl Python {
     /// Runs a workload, as text: it may be in another root than the interpreter.
     pub fn workload(&self, source: &str, arguments: &[&str]) -> Command {
         let main = ("__main__", "<string>", source);
-        self.modules(&[("workload", "workload.py", WORKLOAD), main], arguments)
+        self.modules(&[("workload", WORKLOAD_FILE, WORKLOAD), main], arguments)
     }
 
     /// Runs a program of `workloads/incidents` or `workloads/findings`, likewise.
     pub fn program_of(&self, path: &Path, arguments: &[&str]) -> Command {
         let source = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
         let modules = [
-            ("workload", "workload.py", WORKLOAD),
+            ("workload", WORKLOAD_FILE, WORKLOAD),
             ("program", "program.py", PROGRAM),
             ("__main__", path.to_str().unwrap(), &source),
         ];

@@ -55,10 +55,7 @@ const HEALTHY: [&str; 8] = [
 fn check_cause(program: &Program) {
     let truth = &program.truth;
     let Some(file) = &truth.file else { return };
-    // `workload.py` comes from elsewhere.
-    let Ok(text) = fs::read_to_string(file) else {
-        return;
-    };
+    let text = fs::read_to_string(file).unwrap();
     let marked = |line: &&str| line.contains("# The cause");
     let marks = text.lines().filter(marked).count();
     let found = truth
@@ -71,10 +68,9 @@ fn check_cause(program: &Program) {
     );
 }
 
-/// Runs it, and asks it to end; then its near miss, which ends by itself.
-fn check(python: &Python, folder: &str, (name, finding, symptom): (&str, &str, Symptom)) {
-    let name = format!("{folder}/{name}");
-    let program = Program::start(python, &name, &["--seconds", "30"]);
+/// Runs it, and asks it to end; then its near miss, which ends by itself. Two figures: the one that is to be more, and the other.
+fn run(python: &Python, name: &str, (_, finding, symptom): (&str, &str, Symptom)) -> (f64, f64) {
+    let program = Program::start(python, name, &["--seconds", "30"]);
     assert_eq!(program.truth.finding, finding, "{name}");
     check_cause(&program);
     thread::sleep(Duration::from_secs_f64(SECONDS));
@@ -82,20 +78,29 @@ fn check(python: &Python, folder: &str, (name, finding, symptom): (&str, &str, S
     let result = program.end();
     let near = Program::start(
         python,
-        &name,
+        name,
         &["--near-miss", "--seconds", &SECONDS.to_string()],
     );
     assert_eq!(near.truth.finding, "healthy", "{name}");
     assert_eq!(near.truth.near.as_deref(), Some(finding), "{name}");
     let near = near.end();
-
     let figure = |result: &Value, field: &str| result[field].as_f64().unwrap();
-    let (more, less) = match symptom {
+    match symptom {
         More(field) => (figure(&result, field), figure(&near, field)),
         Fewer(field) => (figure(&near, field), figure(&result, field)),
+    }
+}
+
+/// A shared machine may stop for as long as a program runs, but hardly three times.
+fn check(python: &Python, folder: &str, program: (&str, &str, Symptom)) {
+    let name = format!("{folder}/{}", program.0);
+    let is_shown = |_| {
+        let (more, less) = run(python, &name, program);
+        let symptom = program.2;
+        println!("{}: {name}: {symptom:?}: {more} to {less}", python.name);
+        more > APART * less
     };
-    println!("{}: {name}: {symptom:?}: {more} to {less}", python.name);
-    assert!(more > APART * less, "{result:?}, near miss {near:?}");
+    assert!((0..3).any(is_shown), "{}: {name}", python.name);
 }
 
 #[test]
