@@ -9,7 +9,20 @@ use std::{
 
 /// CPython 3s that gilscope reads; and 2.7.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 6..=15;
+/// An asset that is one of pyenv's once more.
+const PACKAGES: &str = "pypi";
 const WORKLOAD: &str = include_str!("../workloads/workload.py");
+/// Some find what they look for in it.
+const WORKLOAD_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/workloads/workload.py");
+const PROGRAM: &str = include_str!("../workloads/program.py");
+/// Runs modules that come as text, by the names of files that need not be there: `linecache` has their lines all the same.
+const LOADER: &str = "\
+import json, linecache, sys, types
+for name, path, text in json.loads(sys.argv.pop(1)):
+    linecache.cache[path] = len(text), None, text.splitlines(True), path
+    module = sys.modules.setdefault(str(name), types.ModuleType(str(name)))
+    exec(compile(text, path, 'exec'), module.__dict__)
+";
 
 /// A CPython that is on this machine.
 #[derive(Clone, Debug)]
@@ -84,12 +97,26 @@ impl Python {
 
     /// Runs a workload, as text: it may be in another root than the interpreter.
     pub fn workload(&self, source: &str, arguments: &[&str]) -> Command {
-        let load = "import sys, types\n\
-                    sys.modules['workload'] = module = types.ModuleType('workload')\n\
-                    exec(sys.argv.pop(1), module.__dict__)\n\
-                    exec(sys.argv.pop(1))";
-        let mut command = self.script(load);
-        command.args([WORKLOAD, source]).args(arguments);
+        let main = ("__main__", "<string>", source);
+        self.modules(&[("workload", WORKLOAD_FILE, WORKLOAD), main], arguments)
+    }
+
+    /// Runs a program of `workloads/incidents` or `workloads/findings`, likewise.
+    pub fn program_of(&self, path: &Path, arguments: &[&str]) -> Command {
+        let source = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let modules = [
+            ("workload", WORKLOAD_FILE, WORKLOAD),
+            ("program", "program.py", PROGRAM),
+            ("__main__", path.to_str().unwrap(), &source),
+        ];
+        self.modules(&modules, arguments)
+    }
+
+    /// Each is a name, a file and a text.
+    fn modules(&self, modules: &[(&str, &str, &str)], arguments: &[&str]) -> Command {
+        let mut command = self.script(LOADER);
+        command.arg(serde_json::to_string(modules).unwrap());
+        command.args(arguments);
         command
     }
 }
@@ -113,7 +140,7 @@ pub fn python() -> &'static Python {
 pub fn interpreters() -> Vec<Python> {
     let machines = Python::new("python3".as_ref(), None);
     let mut all = pyenv();
-    all.extend(assets());
+    all.extend(assets().into_iter().filter(|one| one.name != PACKAGES));
     all.extend(machines.filter(|one| !all.iter().any(|other| other.program == one.program)));
     all.retain(Python::is_supported);
     assert!(
@@ -121,6 +148,11 @@ pub fn interpreters() -> Vec<Python> {
         "no CPython from 3.6 to 3.15: pyenv install 3.12, or cargo xtask assets"
     );
     all
+}
+
+/// The one that has packages from PyPI, for `workloads/healthy`, if it has been made.
+pub fn python_with_packages() -> Option<Python> {
+    assets().into_iter().find(|one| one.name == PACKAGES)
 }
 
 /// pyenv's, from the oldest to the newest.

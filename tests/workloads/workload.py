@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -13,7 +14,7 @@ clock = getattr(time, "monotonic", time.time)
 
 
 def options(description, **numbers):
-    """--seconds and, for each keyword, an option of that name with that default."""
+    """--seconds and, for each keyword, an option of that name with that default; False makes it a switch."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument(
@@ -23,13 +24,35 @@ def options(description, **numbers):
         "for the end of stdin: tracers that attach and detach in these pauses see the same whole run",
     )
     for name, default in numbers.items():
-        parser.add_argument("--" + name, type=int, default=default)
+        kind = {"action": "store_true"} if default is False else {"type": type(default), "default": default}
+        parser.add_argument("--" + name.replace("_", "-"), **kind)
     return parser.parse_args()
 
 
 def say(line):
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
+
+
+class Stopped(Exception):
+    """By SIGTERM."""
+
+
+def stop(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise Stopped()
+
+
+def pause(seconds):
+    """Says that all is ready, and sleeps, at most until SIGTERM."""
+    try:
+        signal.signal(signal.SIGTERM, stop)
+        say("ready")
+        time.sleep(seconds)
+        # One that comes from here on is late.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except Stopped:
+        pass
 
 
 def run(bodies, options, spread=False):
@@ -60,9 +83,8 @@ def run(bodies, options, spread=False):
         say("idle")
         sys.stdin.readline()
     begin.set()
-    say("ready")
     began = clock()
-    time.sleep(options.seconds)
+    pause(options.seconds)
     stopping = True
     for each in threads:
         each.join()
@@ -98,7 +120,7 @@ def report(options, ops, seconds, **more):
 def spin():
     """Holds the GIL until asked for it; returns the rounds made."""
     rounds = 0
-    while not stopping:
-        for _ in range(100):
-            rounds += 1
+    while not stopping:  # The cause
+        for _ in range(100):  # The cause
+            rounds += 1  # The cause
     return rounds

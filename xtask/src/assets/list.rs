@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 
-use super::{debian, pyenv, source, store};
+use super::{debian, pyenv, pypi, source, store};
 
 /// One line; see the option's help for what the fields mean.
 #[derive(Debug, Serialize)]
@@ -27,6 +27,7 @@ pub fn print() -> Result<()> {
         .map(|name| made(&home, name, true))
         .collect();
     lines.extend(source::names().map(|name| built(&home, name)));
+    lines.push(built(&home, pypi::NAME));
     let interpreters = pyenv::interpreters();
     if interpreters.is_empty() {
         let folder = pyenv::versions_folder().unwrap_or_default();

@@ -9,6 +9,7 @@ mod debian;
 mod list;
 mod py_spy;
 mod pyenv;
+mod pypi;
 mod source;
 mod store;
 
@@ -19,7 +20,7 @@ pub use py_spy::{executable as py_spy, make as make_py_spy};
 /// debian-X.Y is Debian's own interpreter with its libraries in a folder to chroot into, and its separate debug file, downloaded by apt
 /// from this machine's mirror; apt's own state stays untouched. stripped-X.Y.Z is pyenv's interpreter with a stripped copy of its
 /// libpython. freethreaded-X.Y and musl-X.Y, which Debian has not, are built from its source package in some minutes, and keep their
-/// symbols. What is there already is left alone: remove its folder to have it made again.
+/// symbols. pypi is a virtual environment of pyenv's newest interpreter with some packages. What is there already is left alone: remove its folder to have it made again.
 #[derive(clap::Args)]
 pub struct Args {
     /// Make nothing, print one JSON line for each asset: name, python (as seen from root), root (to chroot into, or null), version,
@@ -47,6 +48,7 @@ pub fn make(names: &[String]) -> Result<()> {
         .into_iter()
         .chain(source::names().map(str::to_owned))
         .chain(pyenv::stripped_names())
+        .chain([pypi::NAME.to_owned()])
         .collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         bail!(
@@ -61,6 +63,8 @@ pub fn make(names: &[String]) -> Result<()> {
         let made = store::make(&home, name, |folder| {
             if pyenv::is_stripped_name(name) {
                 pyenv::strip(name, folder)
+            } else if name == pypi::NAME {
+                pypi::install(folder)
             } else if source::names().any(|built| built == name) {
                 source::build(name, folder)
             } else {
