@@ -263,9 +263,9 @@ const _: () = {
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 56);
     assert!(size_of::<Sched>() == 48);
-    assert!(size_of::<Wait>() == 176);
+    assert!(size_of::<Wait>() == 184);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 360);
+    assert!(size_of::<Thread>() == 368);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 80);
     assert!(size_of::<Counters>() == 40);

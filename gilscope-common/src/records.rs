@@ -94,6 +94,6 @@ const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 32);
     assert!(size_of::<LockRecord>() == 72);
-    assert!(size_of::<ThreadEndRecord>() == 408);
+    assert!(size_of::<ThreadEndRecord>() == 416);
     assert!(size_of::<ForkRecord>() == 32);
 };

@@ -212,6 +212,35 @@ fn where_the_program_stands_tells_a_retry() {
     assert_eq!(old.lengths(), [40_030_000, 40_000]);
 }
 
+/// A thread that never waits twice at one place: another that interrupts its retry does not part its wait.
+#[test]
+fn where_a_counting_thread_stands_tells_a_retry() {
+    let mut old = Old::new();
+    old.0.position = position(0x55_0000, 12, 7);
+    old.sleeps(10_000, 0);
+    old.0.runs(SEMAPHORE_RETRY_CPU_NS + 50_000);
+    old.sleeps(10_000, 0);
+    old.releases();
+    assert_eq!(old.lengths().len(), 1);
+}
+
+/// One that calls the same function again and again does.
+#[test]
+fn a_thread_that_waits_at_one_place_is_told_by_time() {
+    let mut old = Old::new();
+    old.0.position = position(0x55_0000, 12, 7);
+    for _ in 0..2 {
+        old.sleeps(10_000, 0);
+        old.releases();
+    }
+    for _ in 0..2 {
+        old.0.runs(SEMAPHORE_RETRY_CPU_NS + 1);
+        old.sleeps(20_000, 0);
+    }
+    old.releases();
+    assert_eq!(old.lengths(), [10_000, 10_000, 20_000, 20_000]);
+}
+
 #[test]
 fn a_holder_is_past_its_wait() {
     let mut old = Old::new();

@@ -80,6 +80,9 @@ pub const PREEMPTED_RETRY_CPU_NS: u64 = 10_000_000;
 /// What it costs a thread in processor time to be taken off the processor and put back.
 pub const PREEMPTION_CPU_NS: u64 = 100_000;
 
+/// Waits at another place each than the one before, after which a thread counts again as one that does not wait at one place.
+pub const REPEATS: u32 = 64;
+
 /// `-EAGAIN`: the word had changed already, so the thread did not sleep.
 pub const EAGAIN: i64 = -11;
 
@@ -193,6 +196,11 @@ pub struct Wait {
     pub timed: u32,
     /// Threads that slept on the semaphore, or were about to, besides this one at its last sleep's exit.
     pub other_waiters: u32,
+    /// The wait before this one ended by a release that was seen.
+    pub released: u32,
+    /// Not 0: of late there were waits at one place in the program, one after the other, with such a release between them. Then to
+    /// stand still proves nothing.
+    pub repeats: u32,
 }
 
 /// What is known as a thread goes to sleep on a GIL's word.
@@ -273,6 +281,8 @@ impl Wait {
         slept: 0,
         timed: 0,
         other_waiters: 0,
+        released: 0,
+        repeats: 0,
     };
 
     /// A thread found asleep on a GIL's condition variable or semaphore when tracing began.
@@ -336,7 +346,7 @@ impl Wait {
             self.gil_id = sleep.gil_id;
             self.kind = purpose;
             self.woken = 0;
-            self.position = sleep.position;
+            self.moves_to(sleep.position);
         } else if self.woken != 0 && sleep.is_for_the_gil() {
             self.futile_wakeups += 1;
             self.woken = 0;
@@ -351,6 +361,20 @@ impl Wait {
         self.word = sleep.word;
         self.sleep_ns = sleep.now_ns;
         finished
+    }
+
+    /// A wait begins at this place in the program.
+    #[inline(always)]
+    fn moves_to(&mut self, position: u64) {
+        if self.released != 0 && position != 0 && self.position != 0 {
+            self.repeats = if position == self.position {
+                REPEATS
+            } else {
+                self.repeats.saturating_sub(1)
+            };
+        }
+        self.released = 0;
+        self.position = position;
     }
 
     #[inline(always)]
@@ -373,12 +397,12 @@ impl Wait {
                 return false;
             }
             // Within one acquisition the program stands still. If it stands where it stood, a preempted thread has hardly
-            // gone around a loop meanwhile.
+            // gone around a loop meanwhile, nor has one whose waits are never twice at one place.
             if self.position != 0 && sleep.position != 0 {
                 if self.position != sleep.position {
                     return true;
                 }
-                if switches > 0 {
+                if switches > 0 || self.repeats == 0 {
                     return false;
                 }
             }
@@ -445,7 +469,10 @@ impl Wait {
                 self.finish()
             }
             // It releases the GIL: nobody else wakes the waiters of a semaphore (glibc `nptl/sem_waitcommon.c`, 64 bits).
-            word::SEMAPHORE => self.finish(),
+            word::SEMAPHORE => {
+                self.released = 1;
+                self.finish()
+            }
             // It unlocks the mutex, at the end of `take_gil` or in `drop_gil`.
             _ if self.tstate != 0 && view.last_holder == self.tstate => self.finish(),
             _ => false,
