@@ -3,7 +3,7 @@
 use super::{failure, report::style};
 use crate::{
     interpreter::Interpreter,
-    output::{Destination, json, text},
+    output::{Destination, json, sentence, text},
     target::Process,
     watch,
 };
@@ -23,7 +23,7 @@ pub fn run(options: &Options) -> ExitCode {
     match dump(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gilscope: {}", failure::message(&error));
+            eprintln!("gilscope: {}", sentence(&failure::message(&error)));
             ExitCode::FAILURE
         }
     }

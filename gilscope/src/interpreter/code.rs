@@ -11,9 +11,11 @@ use std::rc::Rc;
 
 /// A longer table of lines is not read.
 const MAX_LINES: u64 = 1 << 20;
-/// Bytes of such tables that are looked through in all; beyond, lines are not known. Half a million frames have less, unless somebody means
-/// to keep gilscope busy.
+/// Bytes of such tables that are read and looked through in all; beyond, lines are not known. Half a million frames have less, unless
+/// somebody means to keep gilscope busy.
 const MAX_WORK: usize = 1 << 30;
+/// Bytes of names and tables that are remembered; beyond, all are forgotten.
+const MAX_KEPT: usize = 64 << 20;
 
 /// What a code object holds itself. While all of it is the same, so are the names and lines that it leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,14 @@ struct Code {
     lines: Vec<u8>,
 }
 
+impl Code {
+    /// Bytes that it takes.
+    fn size(&self) -> usize {
+        let qualified_name = self.qualified_name.as_ref().map_or(0, String::len);
+        self.lines.len() + self.function.name.len() + self.function.file.len() + qualified_name
+    }
+}
+
 /// The code objects that have been met.
 ///
 /// A freed one's place may be another's by the next time, so what is known counts only for a code object with the same pointers to its
@@ -44,6 +54,7 @@ struct Code {
 pub(super) struct Codes {
     objects: Objects,
     known: HashMap<u64, Rc<Code>>,
+    kept: usize,
     work: usize,
 }
 
@@ -101,6 +112,7 @@ impl Codes {
         Codes {
             objects,
             known: HashMap::new(),
+            kept: 0,
             work: MAX_WORK,
         }
     }
@@ -133,10 +145,24 @@ impl Codes {
             header,
             function: self.objects.names(&header)?,
             qualified_name: qualified_name.and_then(|name| text::read(memory, name, layout.text)),
-            lines: self.objects.lines(&header),
+            lines: self.lines(&header),
         });
+        self.kept += code.size();
+        if self.kept > MAX_KEPT {
+            self.known.clear();
+            self.kept = code.size();
+        }
         self.known.insert(address, Rc::clone(&code));
         Some(code)
+    }
+
+    fn lines(&mut self, header: &Header) -> Vec<u8> {
+        if self.work == 0 {
+            return Vec::new();
+        }
+        let lines = self.objects.lines(header);
+        self.work = self.work.saturating_sub(lines.len());
+        lines
     }
 
     /// How far the instruction is from the first, in bytes.

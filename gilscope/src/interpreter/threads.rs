@@ -14,7 +14,7 @@ const MAX_THREADS: usize = 1 << 16;
 const GLIBC_TID: u64 = 0x2d0;
 
 /// What an interpreter knows of a thread. One that goes from an interpreter into another has a state in each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadState {
     /// Where it is.
     pub address: u64,

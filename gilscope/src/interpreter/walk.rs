@@ -7,7 +7,7 @@ use super::object::{Block, Objects};
 const MARKS: u64 = 3;
 
 /// A frame that may be a function's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RawFrame {
     address: u64,
     /// Address of its code object.
