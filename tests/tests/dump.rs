@@ -2,7 +2,7 @@
 //! programs are none.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gilscope_tests::{Ended, Python, Running, interpreters, need_root, python, run, until};
+use gilscope_tests::{Ended, Python, Running, interpreters, kernel, need_root, python, run, until};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::Command};
 
@@ -76,6 +76,8 @@ fn functions_files_and_lines_are_python_s_own() {
         let told: BTreeMap<u64, Vec<Value>> =
             serde_json::from_value(told["functions"].clone()).unwrap();
         assert!(told.len() >= 9, "{told:?}");
+        // The main thread has still to read.
+        kernel::idle_threads(target.pid());
         let dump = dump(target.pid());
         for (tid, expected) in &told {
             let thread = thread(&dump, *tid);
@@ -233,6 +235,7 @@ fn what_cannot_be_shown_is_said() {
         &mut python().script("import sys; print('on', flush=True); sys.stdin.read()"),
     );
     target.prints("on");
+    kernel::idle_threads(target.pid());
     let text = dump_as_text(target.pid()).stdout;
     assert!(
         text.contains("is in read\n") && text.contains("<module> (<string>:1)"),
