@@ -150,6 +150,16 @@ pub fn interpreters() -> Vec<Python> {
     all
 }
 
+/// The one that is free-threaded; says so if it has not been made.
+pub fn free_threaded() -> Option<Python> {
+    let mut all = interpreters().into_iter();
+    let found = all.find(|python| python.name.starts_with("freethreaded"));
+    if found.is_none() {
+        println!("skipped: no free-threaded interpreter: cargo xtask assets freethreaded-3.13");
+    }
+    found
+}
+
 /// The one that has packages from PyPI, for `workloads/healthy`, if it has been made.
 pub fn python_with_packages() -> Option<Python> {
     assets().into_iter().find(|one| one.name == PACKAGES)

@@ -3,7 +3,7 @@
 
 use std::{path::Path, process::Command, thread, time::Duration};
 
-use gilscope_tests::{Python, Running, Tracer, interpreters, need_root};
+use gilscope_tests::{Python, Running, Tracer, free_threaded, need_root};
 use tempfile::TempDir;
 
 /// Busy threads, and a module that needs the GIL, imported after a line.
@@ -24,16 +24,6 @@ const NEEDS_GIL: &str = "
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, \"needs_gil\", NULL, -1, NULL};
 PyMODINIT_FUNC PyInit_needs_gil(void) { return PyModule_Create(&module); }
 ";
-
-fn free_threaded() -> Option<Python> {
-    let found = interpreters()
-        .into_iter()
-        .find(|python| python.name.starts_with("freethreaded"));
-    if found.is_none() {
-        println!("skipped: no free-threaded interpreter: cargo xtask assets freethreaded-3.13");
-    }
-    found
-}
 
 /// The module, built for this interpreter, in a folder.
 fn needs_gil(python: &Python) -> TempDir {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use gilscope_tests::{
-    Lock, Process, Python, Report, Running, Tracer, interpreters, kernel, need_root,
+    Lock, Process, Python, Report, Running, Tracer, free_threaded, interpreters, kernel, need_root,
 };
 use serde_json::Value;
 
@@ -62,15 +62,6 @@ fn agrees_with_the_threads(python: &Python, gil: &str) {
         check(&process, recorded, awake_ns);
     }
     check_sums(&process);
-}
-
-fn free_threaded() -> Option<Python> {
-    let mut all = interpreters().into_iter();
-    let found = all.find(|one| one.name.starts_with("freethreaded"));
-    if found.is_none() {
-        println!("skipped: no free-threaded interpreter: cargo xtask assets freethreaded-3.13");
-    }
-    found
 }
 
 /// 3.7+.

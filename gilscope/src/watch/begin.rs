@@ -12,8 +12,6 @@ use gilscope_common::{
     wait::{Wait, word},
 };
 
-/// `__NR_futex` on x86-64.
-const FUTEX: u64 = 202;
 /// How far the words that a waiter sleeps on lie into a condition variable (`pthread_cond_t` has
 /// 48 bytes; none of its signal words lies before byte 32).
 const SIGNAL_WORDS: std::ops::Range<u64> = 32..48;
@@ -56,7 +54,7 @@ fn asleep_on<'a>(
     gils: impl Iterator<Item = &'a Gil>,
 ) -> Option<(u32, &'a Gil)> {
     let call = thread.system_call().ok().flatten()?;
-    if call.number != FUTEX {
+    if !call.is_futex() {
         return None;
     }
     let is_of = |gil: &Gil| match &gil.lock {

@@ -13,8 +13,6 @@ use gilscope_common::{
 };
 use std::collections::HashMap;
 
-/// `__NR_futex` on x86-64.
-const FUTEX: u64 = 202;
 /// `include/uapi/linux/futex.h`: the private flag, and what remains of an operation without its flags.
 const PRIVATE: u64 = 128;
 const COMMAND: u64 = 127;
@@ -153,7 +151,7 @@ impl Locks<'_> {
     /// The lock that a thread waits for in this system call.
     pub fn place(&self, memory: Memory, call: &SystemCall) -> Option<LockPlace> {
         let [word, operation, ..] = call.arguments;
-        if call.number != FUTEX || !matches!(operation & COMMAND, WAIT | WAIT_BITSET) {
+        if !call.is_futex() || !matches!(operation & COMMAND, WAIT | WAIT_BITSET) {
             return None;
         }
         let bytes = memory.read_array::<{ CALL_WORDS * 8 }>(call.stack_pointer);

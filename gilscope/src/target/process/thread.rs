@@ -44,6 +44,13 @@ pub struct SystemCall {
     pub instruction: u64,
 }
 
+impl SystemCall {
+    /// Whether it is `futex`.
+    pub fn is_futex(&self) -> bool {
+        i64::try_from(self.number) == Ok(libc::SYS_futex)
+    }
+}
+
 impl Thread {
     pub(super) fn new(pid: u32, tid: u32) -> Thread {
         Thread { pid, tid }

@@ -4,11 +4,9 @@ use super::{Tids, WatchError, seen::Seen};
 use crate::{
     interpreter::{Interpreter, Libc},
     model::{CondvarLock, DumpGil, Gil, GilLock},
-    target::{Memory, Process},
+    target::{Memory, Process, SystemCall},
 };
 
-/// `__NR_futex` on x86-64.
-const FUTEX: u64 = 202;
 /// `pthread_cond_t` and `pthread_mutex_t` (x86-64, glibc and musl).
 const COND_SIZE: u64 = 48;
 const MUTEX_SIZE: u64 = 40;
@@ -58,7 +56,7 @@ impl<'a> Gils<'a> {
 
     /// The GIL that a thread waits for.
     pub(super) fn awaited(&self, seen: &Seen) -> Option<u32> {
-        let call = seen.call.filter(|call| call.number == FUTEX)?;
+        let call = seen.call.filter(SystemCall::is_futex)?;
         let [word, ..] = call.arguments;
         let ids = (0..).zip(&self.all);
         let mut awaited = ids.filter(|(_, gil)| self.is_of(gil, word));
