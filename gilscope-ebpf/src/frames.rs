@@ -40,38 +40,38 @@ fn functions(thread: &Thread, target: &Target) -> Option<(u64, u64)> {
 /// Whether the thread was the last to have its GIL.
 #[inline(always)]
 pub fn is_last_holder(thread: &Thread, target: &Target) -> bool {
-    let offsets = &target.frames;
-    let holder = read(last_holder(thread, offsets), 0);
-    match (holder, fs_base()) {
-        (Some(holder), Some(own)) if offsets.thread_id != 0 && holder != 0 => {
-            read(holder, offsets.thread_id) == Some(own)
-        }
-        _ => false,
-    }
+    own_as_last_holder(thread, &target.frames).is_some()
 }
 
-/// The thread's state, if that is not known yet and the thread was the last to have its GIL.
+/// The thread's state, if the thread was the last to have its GIL.
 #[inline(always)]
 pub fn own_state(thread: &Thread) -> Option<u64> {
-    let offsets = &filter::target(thread.tgid)?.frames;
-    if offsets.thread_id == 0 {
-        return None;
-    }
-    let holder = read(last_holder(thread, offsets), 0).filter(|holder| *holder != 0)?;
-    (read(holder, offsets.thread_id)? == fs_base()?).then_some(holder)
+    own_as_last_holder(thread, &filter::target(thread.tgid)?.frames)
+}
+
+#[inline(always)]
+fn own_as_last_holder(thread: &Thread, offsets: &FrameOffsets) -> Option<u64> {
+    let holder = read(last_holder(thread, offsets), 0)?;
+    is_own(holder, offsets.thread_id).then_some(holder)
+}
+
+/// Whether a thread state is the present thread's: its `thread_id`, which is at this offset (0: not known), is the thread's `pthread_self()`, that
+/// is the base of its FS segment (glibc `sysdeps/x86_64/nptl/tls.h`, musl `arch/x86_64/pthread_arch.h`).
+#[inline(always)]
+pub fn is_own(state: u64, thread_id: u32) -> bool {
+    state != 0
+        && thread_id != 0
+        && read(state, thread_id)
+            .zip(fs_base())
+            .is_some_and(|(thread_id, own)| thread_id == own)
 }
 
 /// Whether this is the address of the present thread's own `state` in its thread state.
 #[inline(always)]
 pub fn is_own_state(target: &Target, address: u64) -> bool {
     let offsets = &target.frames;
-    if offsets.state == 0 || offsets.thread_id == 0 {
-        return false;
-    }
     let state = address.wrapping_sub(offsets.state.into());
-    read(state, offsets.thread_id)
-        .zip(fs_base())
-        .is_some_and(|(thread_id, own)| thread_id == own)
+    offsets.state != 0 && is_own(state, offsets.thread_id)
 }
 
 /// The thread that asked for the stop-the-world pause that the present one is in, by its id in its PID namespace; 0: not known. CPython
@@ -88,9 +88,8 @@ pub fn requester(target: &Target, state_address: u64) -> u64 {
         .unwrap_or(0)
 }
 
-/// The `pthread_self()` of the present thread.
 #[inline(always)]
-pub fn fs_base() -> Option<u64> {
+fn fs_base() -> Option<u64> {
     // SAFETY: the helper takes nothing.
     let task = unsafe { bpf_get_current_task() } as *const task_struct;
     match maps::task_fs_base_offset() {
@@ -100,15 +99,12 @@ pub fn fs_base() -> Option<u64> {
 }
 
 /// The thread's state: the one that it is known by, or that of the GIL's last holder, which it is unless another has taken
-/// the GIL since the thread let go of it to sleep. Its `thread_id` is the thread's `pthread_self()`, that is the
-/// base of its FS segment (glibc `sysdeps/x86_64/nptl/tls.h`, musl `arch/x86_64/pthread_arch.h`).
+/// the GIL since the thread let go of it to sleep.
 #[inline(always)]
 fn state(thread: &Thread, offsets: &FrameOffsets) -> Option<u64> {
-    let own = fs_base()?;
-    let is_own = |state: &u64| read(*state, offsets.thread_id) == Some(own);
     Some(thread.wait.tstate)
-        .filter(|state| *state != 0 && is_own(state))
-        .or_else(|| read(last_holder(thread, offsets), 0).filter(is_own))
+        .filter(|state| is_own(*state, offsets.thread_id))
+        .or_else(|| own_as_last_holder(thread, offsets))
 }
 
 #[inline(always)]

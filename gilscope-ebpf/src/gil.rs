@@ -107,12 +107,8 @@ pub fn leaves_as_holder(thread: &mut Thread) -> bool {
 #[inline(always)]
 fn own_state_as_holder(thread: &Thread) -> Option<u64> {
     let offsets = &filter::target(thread.tgid)?.semaphore;
-    let holder: u64 = read_known(thread.wait.fields.last_holder, 0)?;
-    if offsets.thread_id == 0 || holder == 0 {
-        return None;
-    }
-    let thread_id: u64 = read_known(holder, offsets.thread_id)?;
-    (Some(thread_id) == frames::fs_base()).then_some(holder)
+    let holder = read_known(thread.wait.fields.last_holder, 0)?;
+    frames::is_own(holder, offsets.thread_id).then_some(holder)
 }
 
 /// What may be gone.
