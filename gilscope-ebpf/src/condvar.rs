@@ -38,11 +38,12 @@ fn registers(ctx: &ProbeContext) -> &pt_regs {
     unsafe { &*ctx.regs }
 }
 
-/// How far below a function's frame that of one that it calls at once may lie.
-const INNER_FRAME: u64 = 256;
+/// How far below its caller's frame a waiting function may itself call another. glibc 2.36: 216.
+const INNER_FRAME: u64 = 512;
 
-/// Whether it is the same wait, which the function that was entered hands to another: musl's `pthread_cond_wait` to its
-/// `pthread_cond_timedwait` (`src/thread/pthread_cond_wait.c`, 1.2.3).
+/// Whether the thread is inside the same wait already, and it is the waiting function that calls. musl's `pthread_cond_wait`
+/// hands over to its `pthread_cond_timedwait` (`src/thread/pthread_cond_wait.c`, 1.2.3); glibc's wait that has timed out
+/// too late to leave its group signals in its place (`nptl/pthread_cond_wait.c`, `__condvar_cancel_waiting`, 2.36).
 #[inline(always)]
 fn is_inner_call(thread: &Thread, info: &WordInfo, stack_pointer: u64) -> bool {
     thread.wait.phase == phase::ASLEEP
@@ -87,7 +88,9 @@ pub fn condvar_wait_return(ctx: ProbeContext) -> u32 {
 /// of the forced switch.
 #[uprobe]
 pub fn condvar_signal(ctx: ProbeContext) -> u32 {
-    if let Some((thread, info)) = lock_of(&ctx) {
+    if let Some((thread, info)) = lock_of(&ctx)
+        && !is_inner_call(thread, &info, registers(&ctx).rsp)
+    {
         thread.wait.stack_pointer = 0;
         gil::wakes_others(thread, &info, true);
     }

@@ -14,17 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Four threads that want the GIL all the time.
+/// Four threads that want the GIL all the time, and ask for it so often that some time out just as they are signalled.
 const SPIN: &str = "
-import threading
+import sys, threading
+sys.setswitchinterval(0.0005)
 def spin():
     while True: pass
 for _ in range(4): threading.Thread(target=spin, daemon=True).start()
 print('ready', flush=True)
 threading.Event().wait()
 ";
-/// Enough of a contended process to tell.
-const WAITS: u64 = 300;
+/// Enough of a contended process to tell: glibc's wait itself signals in one of a thousand.
+const WAITS: u64 = 20_000;
 /// What is awaited comes within a second or two; a loaded machine may take longer.
 const DEADLINE: Duration = Duration::from_secs(60);
 
