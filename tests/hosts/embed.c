@@ -63,7 +63,8 @@ static void *busy(void *argument)
     void (*release)(int) = (void (*)(int))symbol(one, "PyGILState_Release");
     for (;;) {
         int state = ensure();
-        run(one, "for _ in range(10000): pass");
+        /* Longer than a switch interval, so that it is made to give way: one that only lets go may have it back at once, every time. */
+        run(one, "i = 0\nwhile i < 300000: i += 1");
         release(state);
     }
     return NULL;
