@@ -127,7 +127,7 @@ fn check_against_the_kernel(held: &Held) {
     let process = held.process();
     assert_eq!(process.threads().len(), held.scheduled.len(), "{process:?}");
     held.check_switches();
-    let (mut ours_ns, mut kernels_ns, mut at_most_ns) = (0, 0, 0);
+    let (mut ours_ns, mut kernels_ns, mut either_ns) = (0, 0, 0);
     for (tid, kernels) in &held.scheduled {
         let thread = process.thread(*tid);
         let ours = |field: &str| thread.number(&format!("cpu/{field}"));
@@ -145,12 +145,13 @@ fn check_against_the_kernel(held: &Held) {
         close(ours("runnable_ns"), kernels.runnable_ns, 60_000_000);
         ours_ns += ours("on_cpu_ns");
         kernels_ns += kernels.on_cpu_ns;
-        at_most_ns += kernels.on_cpu_ns + switches * 2_000;
+        // The way through a switch is of the one that goes or of the one that comes: 1.3 us each on a loaded machine.
+        either_ns += switches * 2_000;
     }
+    let allowed_ns = kernels_ns / 20 + 10_000_000 + either_ns;
     assert!(
-        ours_ns >= kernels_ns - kernels_ns / 20 - 10_000_000
-            && ours_ns <= at_most_ns + at_most_ns / 20 + 10_000_000,
-        "{ours_ns}, {kernels_ns} to {at_most_ns}"
+        ours_ns.abs_diff(kernels_ns) <= allowed_ns,
+        "{ours_ns}, {kernels_ns}, {either_ns}"
     );
 }
 
