@@ -6,8 +6,11 @@
 #![no_std]
 #![deny(missing_docs)]
 
+pub mod frames;
+pub mod holder;
 pub mod lock;
 pub mod maps;
+pub mod parts;
 pub mod records;
 pub mod sched;
 pub mod wait;

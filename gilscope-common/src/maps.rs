@@ -1,7 +1,9 @@
 //! Keys and values of the BPF maps.
 
 use crate::{
+    holder::{BlockedKey, Division},
     lock::Lock,
+    parts::Slept,
     sched::Sched,
     wait::{Finished, GilAddresses, Wait, kind},
 };
@@ -57,6 +59,8 @@ pub struct SemaphoreOffsets {
 pub struct FrameOffsets {
     /// Address of the first GIL's `last_holder`; 0 if that is not known.
     pub last_holder: u64,
+    /// Address of its `locked`.
+    pub locked: u64,
     /// Thread state → `thread_id`; 0: nothing here is known.
     pub thread_id: u32,
     /// Thread state → pointer to the innermost frame, or to the C frame.
@@ -79,6 +83,26 @@ pub struct FrameOffsets {
     pub native_id: u32,
     /// Address of the same pointer for a pause of all interpreters; 0: not known.
     pub runtime_requester: u64,
+    /// Frame → its instruction.
+    pub instruction: u32,
+    /// Its highest bits that are not used: 32 of an index (int), none of an address.
+    pub instruction_unused_bits: u32,
+    /// Frame → who owns it.
+    pub owner: u32,
+    /// The bits that tell it; 0: that is not told.
+    pub owner_mask: u32,
+    /// Owners from this number on run no function of the program's.
+    pub no_function_from: u32,
+    /// Code object → pointer to the name of its file.
+    pub file: u32,
+    /// Code object → pointer to its name.
+    pub name: u32,
+    /// A name → its hash.
+    pub name_hash: u32,
+    /// Code object → its first line (int).
+    pub first_line: u32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// Key of `CALLERS`, whose values are of [`crate::lock::kind`]: a place in a C library where a function that waits is
@@ -143,6 +167,15 @@ pub struct Thread {
     pub ended_ns: u64,
     /// Its scheduling.
     pub sched: Sched,
+    /// The number of the turn in which it has dropped a GIL last, where others were woken for that.
+    pub dropped: u64,
+    /// Whose its present wait for a GIL is.
+    pub division: Division,
+    /// The row of `BLOCKED` that is written. Here and not on the stack, which the verifier follows: in each round of the division
+    /// it would see another one.
+    pub blocked: BlockedKey,
+    /// Likewise that of `STACK_TIMES`.
+    pub stacks: StackKey,
     /// Its present wait for a GIL.
     pub wait: Wait,
     /// Its present wait for another lock.
@@ -151,6 +184,32 @@ pub struct Thread {
     pub tgid: u32,
     /// The thread.
     pub tid: u32,
+    /// Its id in its PID namespace, once it is known; 0 before.
+    pub ns_tid: u32,
+    /// Explicit padding.
+    pub padding: u32,
+    /// What it slept in last.
+    pub slept: Slept,
+}
+
+/// Key of `TIDS`: a thread, by its id in its PID namespace, where that is another than the initial one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TidKey {
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub ns_tid: u32,
+}
+
+/// Key of `TURNS`: a GIL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct GilKey {
+    /// The process.
+    pub tgid: u32,
+    /// The GIL's index in its process.
+    pub gil_id: u32,
 }
 
 /// Key of `TOTALS`.
@@ -175,6 +234,10 @@ pub struct Totals {
     pub wait_sum_ns: u64,
     /// The longest.
     pub wait_max_ns: u64,
+    /// Of their time, that on the CPU.
+    pub wait_on_cpu_ns: u64,
+    /// Of their time, that runnable.
+    pub wait_runnable_ns: u64,
     /// Finished forced switches.
     pub yields: u64,
     /// Their time.
@@ -207,6 +270,10 @@ impl Totals {
             if length_ns > self.wait_max_ns {
                 self.wait_max_ns = length_ns;
             }
+            // Where its end went unseen, what is known of the thread is from another moment.
+            let on_cpu_ns = finished.on_cpu_ns.min(length_ns);
+            self.wait_on_cpu_ns += on_cpu_ns;
+            self.wait_runnable_ns += finished.runnable_ns.min(length_ns - on_cpu_ns);
         } else if finished.kind == kind::YIELD {
             self.yields += 1;
             self.yield_sum_ns += length_ns;
@@ -215,6 +282,46 @@ impl Totals {
             }
         }
     }
+}
+
+/// Key of `STACK_TIMES`: where a thread was that waited for a GIL, and where the one was that had it meanwhile.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StackKey {
+    /// [`crate::frames::Stack::id`] of the waiter; 0: not read.
+    pub waiter: u64,
+    /// That of the holder; 0: not read.
+    pub holder: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The GIL's index in its process.
+    pub gil_id: u32,
+    /// The thread that had it, by its id in its PID namespace.
+    pub holder_tid: u32,
+    /// Explicit padding.
+    pub padding: u32,
+}
+
+impl StackKey {
+    /// Of nobody.
+    pub const NONE: Self = Self {
+        waiter: 0,
+        holder: 0,
+        tgid: 0,
+        gil_id: 0,
+        holder_tid: 0,
+        padding: 0,
+    };
+}
+
+/// Value of `STACK_TIMES`. Several waiters add to it at a time.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackTime {
+    /// Stretches of waits.
+    pub count: u64,
+    /// Their time.
+    pub sum_ns: u64,
 }
 
 /// Value of `COUNTERS` (per processor), index 0: what could not be reported.
@@ -231,6 +338,12 @@ pub struct Counters {
     pub condvar_waits: u64,
     /// Their returns.
     pub condvar_returns: u64,
+    /// Python stacks that were read.
+    pub stacks: u64,
+    /// Stacks that were not the same any more when they had been read.
+    pub stacks_moved: u64,
+    /// Stacks that did not fit the ring buffer.
+    pub stacks_lost: u64,
 }
 
 #[cfg(feature = "user")]
@@ -250,23 +363,36 @@ mod user {
         super::TotalsKey,
         super::Totals,
         super::Counters,
+        super::GilKey,
+        super::TidKey,
+        crate::holder::SleepKey,
+        crate::holder::Sleeps,
+        crate::holder::Turns,
+        crate::holder::BlockedKey,
+        crate::holder::Blocked,
         crate::records::Header,
         crate::records::IntervalRecord,
         crate::records::ThreadEndRecord,
         crate::records::ForkRecord,
         crate::records::LockRecord,
+        crate::frames::Stack,
+        super::StackKey,
+        super::StackTime,
     );
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 136);
+    assert!(size_of::<Target>() == 184);
     assert!(size_of::<WordKey>() == 16);
-    assert!(size_of::<WordInfo>() == 56);
-    assert!(size_of::<Sched>() == 48);
-    assert!(size_of::<Wait>() == 184);
+    assert!(size_of::<WordInfo>() == 64);
+    assert!(size_of::<Sched>() == 56);
+    assert!(size_of::<Wait>() == 248);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 368);
+    assert!(size_of::<Thread>() == 656);
+    assert!(size_of::<TidKey>() == 8);
+    assert!(size_of::<StackKey>() == 32);
+    assert!(size_of::<StackTime>() == 16);
     assert!(size_of::<TotalsKey>() == 16);
-    assert!(size_of::<Totals>() == 80);
-    assert!(size_of::<Counters>() == 40);
+    assert!(size_of::<Totals>() == 96);
+    assert!(size_of::<Counters>() == 64);
 };

@@ -18,6 +18,8 @@ pub mod kind {
     pub const FORK: u32 = 6;
     /// A [`super::LockRecord`].
     pub const LOCK: u32 = 7;
+    /// A [`crate::frames::Stack`].
+    pub const STACK: u32 = 8;
 }
 
 /// How every record begins.
@@ -44,6 +46,10 @@ pub struct IntervalRecord {
     pub header: Header,
     /// The last sleep's exit.
     pub end_ns: u64,
+    /// What the thread came back from before it, as [`crate::parts::call`] says.
+    pub after: u32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// A thread has ended.
@@ -92,8 +98,8 @@ pub struct LockRecord {
 
 const _: () = {
     assert!(size_of::<Header>() == 24);
-    assert!(size_of::<IntervalRecord>() == 32);
+    assert!(size_of::<IntervalRecord>() == 40);
     assert!(size_of::<LockRecord>() == 72);
-    assert!(size_of::<ThreadEndRecord>() == 416);
+    assert!(size_of::<ThreadEndRecord>() == 704);
     assert!(size_of::<ForkRecord>() == 32);
 };

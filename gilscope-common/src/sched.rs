@@ -1,4 +1,10 @@
 //! A thread's time on and for the processor, from the scheduler's events.
+//!
+//! Another thread may look at it at any time, so each change is between two steps of [`Sched::version`]. On x86 processors see each other's
+//! stores in the order in which they are made, and loads keep theirs (Intel SDM, volume 3, 10.2.2); volatile keeps the compiler to it.
+
+use crate::parts::{Snapshot, call, known};
+use core::ptr::{read_volatile, write_volatile};
 
 /// Where a thread is, as far as its events have told.
 pub mod state {
@@ -28,8 +34,14 @@ pub struct Sched {
     pub involuntary_switches: u64,
     /// One of [`state`].
     pub state: u32,
-    /// Explicit, so that no byte of the record is undefined.
-    pub padding: u32,
+    /// Odd while the rest is being written.
+    pub version: u32,
+    /// What it slept in last, as [`call`] says.
+    pub call: u16,
+    /// Times that it went to sleep in another call than the time before; wraps.
+    pub call_changes: u16,
+    /// Of the times that it went to sleep, those without a GIL; wraps.
+    pub sleeps_without_gil: u32,
 }
 
 impl Sched {
@@ -43,32 +55,58 @@ impl Sched {
             voluntary_switches: 0,
             involuntary_switches: 0,
             state,
-            padding: 0,
+            version: 0,
+            call: call::UNKNOWN,
+            call_changes: 0,
+            sleeps_without_gil: 0,
         }
     }
 
-    /// It leaves the processor, by itself or not.
+    /// It leaves the processor, by itself and to sleep in that call, or not.
     #[inline(always)]
-    pub fn leaves_cpu(&mut self, now_ns: u64, voluntary: bool) {
-        self.on_cpu_ns = self.cpu_time_ns(now_ns);
-        self.since_ns = now_ns;
+    pub fn leaves_cpu(&mut self, now_ns: u64, voluntary: bool, call: u16, has_gil: bool) {
+        let on_cpu_ns = self.cpu_time_ns(now_ns);
+        self.steps();
+        store(on_cpu_ns, &mut self.on_cpu_ns);
         if voluntary {
-            self.voluntary_switches += 1;
-            self.state = state::ASLEEP;
+            store(self.voluntary_switches + 1, &mut self.voluntary_switches);
+            if self.call != call {
+                store(self.call_changes.wrapping_add(1), &mut self.call_changes);
+                store(call, &mut self.call);
+            }
+            if !has_gil {
+                let without_gil = self.sleeps_without_gil.wrapping_add(1);
+                store(without_gil, &mut self.sleeps_without_gil);
+            }
+            self.enters(state::ASLEEP, now_ns);
         } else {
             self.involuntary_switches += 1;
-            self.state = state::RUNNABLE;
+            self.enters(state::RUNNABLE, now_ns);
         }
+        self.steps();
+    }
+
+    #[inline(always)]
+    fn steps(&mut self) {
+        store(self.version.wrapping_add(1), &mut self.version);
+    }
+
+    #[inline(always)]
+    fn enters(&mut self, state: u32, now_ns: u64) {
+        store(now_ns, &mut self.since_ns);
+        store(state, &mut self.state);
     }
 
     /// It gets a processor.
     #[inline(always)]
     pub fn enters_cpu(&mut self, now_ns: u64) {
+        self.steps();
         if self.state == state::RUNNABLE || self.state == state::UNKNOWN {
-            self.runnable_ns += now_ns.saturating_sub(self.since_ns);
+            let ns = now_ns.saturating_sub(self.since_ns);
+            store(self.runnable_ns + ns, &mut self.runnable_ns);
         }
-        self.since_ns = now_ns;
-        self.state = state::ON_CPU;
+        self.enters(state::ON_CPU, now_ns);
+        self.steps();
     }
 
     /// It is woken. A wake-up that races with its going to sleep finds it still on the processor:
@@ -76,9 +114,57 @@ impl Sched {
     #[inline(always)]
     pub fn woken(&mut self, now_ns: u64) {
         if self.state == state::ASLEEP || self.state == state::UNKNOWN {
-            self.since_ns = now_ns;
-            self.state = state::RUNNABLE;
+            self.steps();
+            self.enters(state::RUNNABLE, now_ns);
+            self.steps();
         }
+    }
+
+    /// Since when it sleeps, for another thread too: the state is read first, so that it has slept since then at the least, whatever is
+    /// written meanwhile.
+    #[inline(always)]
+    pub fn asleep_since_ns(&self) -> Option<u64> {
+        let state = load(&self.state);
+        let since_ns = load(&self.since_ns);
+        (state == state::ASLEEP).then_some(since_ns)
+    }
+
+    /// What it is now, for whoever looks; nothing is known if it is just being written, or the thread had no event yet.
+    #[inline(always)]
+    pub fn look(&self, now_ns: u64, into: &mut Snapshot) {
+        into.known = known::NOTHING;
+        // Who writes is done in nanoseconds.
+        if !self.copy(now_ns, into) {
+            self.copy(now_ns, into);
+        }
+    }
+
+    /// Answers whether it was not written meanwhile.
+    #[inline(always)]
+    fn copy(&self, now_ns: u64, into: &mut Snapshot) -> bool {
+        let version = load(&self.version);
+        let state = load(&self.state);
+        let since_ns = load(&self.since_ns);
+        let ns = now_ns.saturating_sub(since_ns);
+        into.on_cpu_ns = load(&self.on_cpu_ns);
+        into.runnable_ns = load(&self.runnable_ns);
+        into.sleeps = load(&self.voluntary_switches) as u16;
+        into.call_changes = load(&self.call_changes);
+        into.call = load(&self.call);
+        into.sleeps_without_gil = load(&self.sleeps_without_gil) as u8;
+        if version & 1 != 0 || version != load(&self.version) {
+            return false;
+        }
+        into.known = known::AWAKE;
+        match state {
+            state::ON_CPU => into.on_cpu_ns += ns,
+            state::RUNNABLE => into.runnable_ns += ns,
+            // Between the look at the GIL and this it may have let go of it.
+            state::ASLEEP if since_ns <= now_ns => into.known = known::ASLEEP,
+            state::ASLEEP => {}
+            _ => into.known = known::NOTHING,
+        }
+        true
     }
 
     /// Its processor time up to now. A thread without an event so far is taken to be running: the
@@ -90,4 +176,18 @@ impl Sched {
             _ => self.on_cpu_ns,
         }
     }
+}
+
+/// For fields that another thread may read meanwhile.
+#[inline(always)]
+pub(crate) fn store<T>(value: T, field: &mut T) {
+    // SAFETY: a reference is valid for writes.
+    unsafe { write_volatile(field, value) };
+}
+
+/// For fields that another thread may write meanwhile.
+#[inline(always)]
+pub(crate) fn load<T: Copy>(field: &T) -> T {
+    // SAFETY: a reference is valid for reads.
+    unsafe { read_volatile(field) }
 }

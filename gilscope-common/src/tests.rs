@@ -575,7 +575,7 @@ fn a_sleep_whose_end_was_missed_ends_where_the_thread_got_a_processor() {
         let mut thread = Thread::behind_another();
         thread.sleeps(word::COND, true);
         thread.now_ns += 99_000_000;
-        thread.wait.enters_cpu(thread.now_ns);
+        thread.wait.enters_cpu(thread.now_ns, 0);
         thread.runs(2_000_000);
         thread
     };
@@ -602,7 +602,7 @@ fn a_sleep_whose_end_was_missed_ends_where_the_thread_got_a_processor() {
 fn a_thread_that_is_killed_in_its_sleep_has_finished_no_wait() {
     let mut thread = Thread::behind_another();
     thread.sleeps(word::COND, true);
-    thread.wait.enters_cpu(thread.now_ns + 1_000);
+    thread.wait.enters_cpu(thread.now_ns + 1_000, 0);
     let finished = thread.wait.is_no_longer_seen();
     thread.take(finished);
     assert_eq!(thread.lengths(), []);
@@ -685,9 +685,9 @@ fn time_is_conserved() {
     let mut sched = Sched::seen(0, state::ASLEEP);
     sched.woken(10);
     sched.enters_cpu(15);
-    sched.leaves_cpu(40, false);
+    sched.leaves_cpu(40, false, 0, true);
     sched.enters_cpu(47);
-    sched.leaves_cpu(50, true);
+    sched.leaves_cpu(50, true, 0, true);
     sched.woken(90);
     sched.enters_cpu(91);
     assert_eq!(sched.cpu_time_ns(100), 25 + 3 + 9);
@@ -704,7 +704,7 @@ fn time_is_conserved() {
 fn a_wake_up_that_races_with_going_to_sleep_is_no_wait_for_a_processor() {
     let mut sched = Sched::seen(0, state::ON_CPU);
     sched.woken(5);
-    sched.leaves_cpu(10, false);
+    sched.leaves_cpu(10, false, 0, true);
     sched.enters_cpu(12);
     assert_eq!((sched.on_cpu_ns, sched.runnable_ns), (10, 2));
 }
@@ -712,9 +712,48 @@ fn a_wake_up_that_races_with_going_to_sleep_is_no_wait_for_a_processor() {
 #[test]
 fn a_thread_found_running_has_run_since() {
     let mut running = Sched::seen(100, state::UNKNOWN);
-    running.leaves_cpu(150, true);
+    running.leaves_cpu(150, true, 0, true);
     assert_eq!((running.on_cpu_ns, running.runnable_ns), (50, 0));
     let mut ready = Sched::seen(100, state::UNKNOWN);
     ready.enters_cpu(150);
     assert_eq!((ready.on_cpu_ns, ready.runnable_ns), (0, 50));
+}
+
+/// The holder changes between two reads. The fields of 3.6 lie apart.
+#[test]
+fn fields_are_read_at_one_instant() {
+    use std::cell::Cell;
+
+    let view = |number| GilView {
+        last_holder: number,
+        locked: 1,
+        other_waiters: 0,
+        switch_number: number,
+    };
+    let read = |changes_until: u64| {
+        let reads = Cell::new(0);
+        let holder = || reads.get().min(changes_until);
+        let next = || {
+            let now = holder();
+            reads.set(reads.get() + 1);
+            now
+        };
+        GilView::at_one_instant(
+            || Some(next()),
+            || {
+                let last_holder = next();
+                Some(GilView {
+                    last_holder,
+                    ..view(next())
+                })
+            },
+        )
+    };
+    assert_eq!(read(0), Some(view(0)));
+    for changes in 1..7 {
+        assert_eq!(read(changes), Some(view(changes)), "{changes} changes");
+    }
+    assert_eq!(read(u64::MAX), None);
+    assert_eq!(GilView::at_one_instant(|| None, || Some(view(0))), None);
+    assert_eq!(GilView::at_one_instant(|| Some(0), || None), None);
 }

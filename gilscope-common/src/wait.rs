@@ -105,6 +105,29 @@ pub struct GilView {
     pub switch_number: u64,
 }
 
+/// Readings of a GIL's fields in which its holder changes, until no other is tried.
+const READINGS: u32 = 3;
+
+impl GilView {
+    /// The fields as they were together at one instant: others write them meanwhile, and a thread may be preempted between two reads. None if
+    /// they cannot be read, or change each time.
+    #[inline(always)]
+    pub fn at_one_instant(
+        number: impl Fn() -> Option<u64>,
+        fields: impl Fn() -> Option<Self>,
+    ) -> Option<Self> {
+        for _ in 0..READINGS {
+            let before = number()?;
+            // The number last: `take_gil` counts the change when it has written the others (`Python/ceval_gil.h`, 3.6; `.c`, 3.15).
+            let view = fields()?;
+            if view.switch_number == before {
+                return Some(view);
+            }
+        }
+        None
+    }
+}
+
 /// Where a GIL's fields are in the target. In a `struct _gil_runtime_state` they follow each other as in [`GilView`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,6 +138,8 @@ pub struct GilAddresses {
     pub locked: u64,
     /// Of `switch_number`.
     pub switch_number: u64,
+    /// Of the mutex around them; 0: there is none.
+    pub mutex: u64,
 }
 
 impl GilAddresses {
@@ -146,6 +171,14 @@ pub struct Finished {
     pub switches: u32,
     /// It was under way when tracing began.
     pub cut_at_start: u32,
+    /// Of its time, that on the CPU.
+    pub on_cpu_ns: u64,
+    /// Of its time, that runnable.
+    pub runnable_ns: u64,
+    /// What the thread came back from before it, as [`crate::parts::call`] says.
+    pub after: u32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// A thread's present wait or forced switch.
@@ -160,6 +193,12 @@ pub struct Wait {
     pub sleep_ns: u64,
     /// The thread's processor time at the last sleep's exit.
     pub cpu_ns: u64,
+    /// Its time runnable then; while it sleeps, when it last got a processor.
+    pub runnable_ns: u64,
+    /// The thread's processor time at the first sleep's entry.
+    pub start_cpu_ns: u64,
+    /// Its time runnable then.
+    pub start_runnable_ns: u64,
     /// The GIL's changes of holder at the last sleep's exit, as [`GilView::switch_number`].
     pub switch_number: u64,
     /// Where the fields of the GIL of the present sleep are.
@@ -201,6 +240,10 @@ pub struct Wait {
     /// Not 0: of late there were waits at one place in the program, one after the other, with such a release between them. Then to
     /// stand still proves nothing.
     pub repeats: u32,
+    /// What the thread came back from before it, as [`crate::parts::call`] says.
+    pub after: u32,
+    /// Explicit padding.
+    pub padding: u32,
 }
 
 /// What is known as a thread goes to sleep on a GIL's word.
@@ -250,11 +293,15 @@ impl Wait {
         end_ns: 0,
         sleep_ns: 0,
         cpu_ns: 0,
+        runnable_ns: 0,
+        start_cpu_ns: 0,
+        start_runnable_ns: 0,
         switch_number: 0,
         fields: GilAddresses {
             last_holder: 0,
             locked: 0,
             switch_number: 0,
+            mutex: 0,
         },
         stack_pointer: 0,
         finished: Finished {
@@ -266,6 +313,10 @@ impl Wait {
             futile_wakeups: 0,
             switches: 0,
             cut_at_start: 0,
+            on_cpu_ns: 0,
+            runnable_ns: 0,
+            after: 0,
+            padding: 0,
         },
         tstate: 0,
         position: 0,
@@ -283,6 +334,8 @@ impl Wait {
         other_waiters: 0,
         released: 0,
         repeats: 0,
+        after: 0,
+        padding: 0,
     };
 
     /// A thread found asleep on a GIL's condition variable or semaphore when tracing began.
@@ -423,6 +476,20 @@ impl Wait {
         ran_ns > RETRY_CPU_NS && switches >= changes
     }
 
+    /// It has begun, when the thread had been on the CPU and runnable for so long, and had come back from that call.
+    #[inline(always)]
+    pub fn begins(&mut self, cpu_ns: u64, runnable_ns: u64, after: u32) {
+        self.start_cpu_ns = cpu_ns;
+        self.start_runnable_ns = runnable_ns;
+        self.after = after;
+    }
+
+    /// Whether it began now.
+    #[inline(always)]
+    pub fn begins_at(&self, now_ns: u64) -> bool {
+        self.phase == phase::ASLEEP && self.start_ns == now_ns
+    }
+
     /// The sleep is over; `result` is the system call's.
     #[inline(always)]
     pub fn wakes_up(&mut self, now_ns: u64, cpu_ns: u64, result: i64, switch_number: u64) {
@@ -531,9 +598,10 @@ impl Wait {
 
     /// The thread gets a processor.
     #[inline(always)]
-    pub fn enters_cpu(&mut self, now_ns: u64) {
+    pub fn enters_cpu(&mut self, now_ns: u64, runnable_ns: u64) {
         if self.phase == phase::ASLEEP {
             self.end_ns = now_ns;
+            self.runnable_ns = runnable_ns;
         }
     }
 
@@ -551,6 +619,10 @@ impl Wait {
                 futile_wakeups: self.futile_wakeups,
                 switches: self.switches,
                 cut_at_start: self.cut_at_start,
+                on_cpu_ns: self.cpu_ns.saturating_sub(self.start_cpu_ns),
+                runnable_ns: self.runnable_ns.saturating_sub(self.start_runnable_ns),
+                after: self.after,
+                padding: 0,
             };
         }
         self.phase = phase::IDLE;

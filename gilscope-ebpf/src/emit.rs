@@ -55,6 +55,30 @@ pub fn condvar_return() {
     }
 }
 
+/// A Python stack was read.
+#[inline(always)]
+pub fn stack_read() {
+    if let Some(counters) = counters() {
+        counters.stacks += 1;
+    }
+}
+
+/// It was not the same any more when it had been read.
+#[inline(always)]
+pub fn stack_moved() {
+    if let Some(counters) = counters() {
+        counters.stacks_moved += 1;
+    }
+}
+
+/// It did not fit the ring buffer.
+#[inline(always)]
+pub fn stack_lost() {
+    if let Some(counters) = counters() {
+        counters.stacks_lost += 1;
+    }
+}
+
 #[inline(always)]
 fn record_lost() {
     if let Some(counters) = counters() {
@@ -62,8 +86,9 @@ fn record_lost() {
     }
 }
 
+/// Whether user space is to be woken for a record.
 #[inline(always)]
-fn wake_flags() -> u64 {
+pub fn wake_flags() -> u64 {
     if RECORDS.query(BPF_RB_AVAIL_DATA.into()) > WAKE_AT_BYTES {
         BPF_RB_FORCE_WAKEUP.into()
     } else {
@@ -104,6 +129,8 @@ pub fn finished(thread: &Thread, in_scheduler: bool) {
             at_ns: finished.start_ns,
         },
         end_ns: finished.end_ns,
+        after: finished.after,
+        padding: 0,
     };
     send(record, flags(in_scheduler));
 }

@@ -8,15 +8,17 @@ use aya_ebpf::{
     },
 };
 use gilscope_common::{
+    holder::{BlockedKey, Division},
     lock::Lock,
-    maps::{Target, Thread},
+    maps::{StackKey, Target, Thread, TidKey},
+    parts::Slept,
     sched::{Sched, state},
     wait::Wait,
 };
 
 use crate::{
     emit,
-    maps::{self, TARGETS, THREADS},
+    maps::{self, TARGETS, THREADS, TIDS},
 };
 
 /// The present thread: (process id, thread id), as the initial PID namespace has them.
@@ -66,10 +68,17 @@ static UNKNOWN: Thread = Thread {
     started_ns: 0,
     ended_ns: 0,
     sched: Sched::seen(0, state::UNKNOWN),
+    dropped: 0,
+    division: Division::NONE,
+    blocked: BlockedKey::NONE,
+    stacks: StackKey::NONE,
     wait: Wait::NONE,
     lock: Lock::NONE,
     tgid: 0,
     tid: 0,
+    ns_tid: 0,
+    padding: 0,
+    slept: Slept::NONE,
 };
 
 /// A thread begins to be followed: the present one, or one that does not run yet.
@@ -98,12 +107,53 @@ pub fn now_ns() -> u64 {
 
 /// The present thread's id in the target's PID namespace; 0 where it is not in that namespace.
 #[inline(always)]
-pub fn namespace_tid(target: &Target) -> u32 {
+fn namespace_tid(target: &Target) -> u32 {
     let mut ids = bpf_pidns_info { pid: 0, tgid: 0 };
     let size = size_of::<bpf_pidns_info>() as u32;
     // SAFETY: the helper fills `size` bytes of `ids` (`kernel/bpf/helpers.c`), or zeroes them.
     unsafe { bpf_get_ns_current_pid_tgid(target.pidns_dev, target.pidns_ino, &mut ids, size) };
     ids.pid
+}
+
+/// The present thread's id as its process itself knows it.
+#[inline(always)]
+pub fn own_tid(thread: &mut Thread) -> Option<u32> {
+    if thread.ns_tid == 0 {
+        learn_own_tid(thread)?;
+    }
+    Some(thread.ns_tid)
+}
+
+/// Not from the scheduler's events, as it makes an entry. A function of its own: the programs' stack is small.
+#[inline(never)]
+fn learn_own_tid(thread: &mut Thread) -> Option<()> {
+    let target = target(thread.tgid)?;
+    if target.pidns_ino == 0 {
+        thread.ns_tid = thread.tid;
+        return Some(());
+    }
+    thread.ns_tid = namespace_tid(target);
+    let key = TidKey {
+        tgid: thread.tgid,
+        ns_tid: thread.ns_tid,
+    };
+    // What finds no room is not known as a holder to those who wait.
+    let _ = TIDS.insert(key, thread.tid, 0);
+    Some(())
+}
+
+/// Another thread of a target, by its id in its PID namespace.
+#[inline(always)]
+pub fn other(tgid: u32, ns_tid: u32) -> Option<&'static Thread> {
+    let tid = match target(tgid)?.pidns_ino {
+        0 => ns_tid,
+        // SAFETY: copied out at once.
+        _ => *unsafe { TIDS.get(TidKey { tgid, ns_tid }) }?,
+    };
+    // SAFETY: an entry outlives its use here as memory; one that has become another thread's meanwhile is as good as one that is
+    // being written, and is looked at as that.
+    let thread = unsafe { THREADS.get(tid) }?;
+    (thread.tgid == tgid).then_some(thread)
 }
 
 /// A task's thread id.

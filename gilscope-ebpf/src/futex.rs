@@ -51,12 +51,16 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
     let flags = field::<u64>(ctx, OP_OFFSET) as u32;
     let op = flags & FUTEX_CMD_MASK;
     let wakes = op == FUTEX_WAKE || op == FUTEX_WAKE_BITSET;
+    let address = field(ctx, UADDR_OFFSET);
     // By far the most calls: it lets go of the GIL and nothing is open.
-    if wakes && thread.lock.phase == lock_state::phase::IDLE && gil::has_nothing_to_tell(thread) {
+    if wakes
+        && thread.lock.phase == lock_state::phase::IDLE
+        && gil::has_nothing_to_tell(thread, address)
+    {
         return None;
     }
     let key = WordKey {
-        address: field(ctx, UADDR_OFFSET),
+        address,
         tgid: thread.tgid,
         padding: 0,
     };
@@ -68,7 +72,7 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
         return None;
     };
     if wakes {
-        let owns_mutex = info.word == word::COND && gil::owner(&info)? == own_tid(thread)?;
+        let owns_mutex = info.word == word::COND && gil::owner(&info)? == filter::own_tid(thread)?;
         return gil::wakes_others(thread, &info, owns_mutex);
     }
     if op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET {
@@ -97,29 +101,21 @@ fn other_lock(thread: &mut Thread, word: u64, flags: u32) {
     }
 }
 
-/// The thread's id as the target itself knows it.
-#[inline(always)]
-fn own_tid(thread: &Thread) -> Option<u32> {
-    let target = filter::target(thread.tgid)?;
-    if target.pidns_ino == 0 {
-        Some(thread.tid)
-    } else {
-        Some(filter::namespace_tid(target))
-    }
-}
-
 /// A futex call ends.
 #[tracepoint(category = "syscalls", name = "sys_exit_futex")]
 pub fn futex_exit(ctx: TracePointContext) -> u32 {
     let result = field(&ctx, RESULT_OFFSET);
-    // It has woken so many: no wait ends like that (futex(2)).
-    if result > 0 {
-        return 0;
-    }
     let (_, tid) = filter::current();
     let Some(thread) = filter::thread(tid) else {
         return 0;
     };
+    if thread.dropped != 0 {
+        gil::has_dropped(thread);
+    }
+    // It has woken so many: no wait ends like that (futex(2)).
+    if result > 0 {
+        return 0;
+    }
     if thread.wait.phase == phase::ASLEEP && thread.wait.stack_pointer == 0 {
         gil::wakes_up(thread, result);
     } else if thread.lock.phase == lock_state::phase::ASLEEP {

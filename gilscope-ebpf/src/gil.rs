@@ -4,10 +4,10 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
     maps::{Thread, WordInfo, WordKey},
-    wait::{self, GilView, Sleep, phase, word as kind_of_word},
+    wait::{self, GilAddresses, GilView, Sleep, phase, word as kind_of_word},
 };
 
-use crate::{emit, filter, frames, lock, maps::WORDS};
+use crate::{emit, filter, frames, holder, lock, maps::WORDS};
 
 /// What a word of the process's is to a GIL, if it is one's. Not when the GIL has gone with its interpreter: user space
 /// learns that within a second, and meanwhile another's may lie in its place.
@@ -49,6 +49,12 @@ pub fn sleeps(
     if thread.wait.sleeps(&sleep) {
         emit::finished(thread, false);
     }
+    if thread.wait.begins_at(now_ns) {
+        let after = thread.slept.returns(sleep.cpu_ns);
+        let runnable_ns = thread.sched.runnable_ns;
+        thread.wait.begins(sleep.cpu_ns, runnable_ns, after);
+    }
+    holder::waits(thread, info, &sleep.view, now_ns);
     Some(())
 }
 
@@ -57,6 +63,7 @@ pub fn sleeps(
 pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
+    thread.wait.runnable_ns = thread.sched.runnable_ns;
     if thread.wait.word == kind_of_word::SEMAPHORE {
         let switches = thread.sched.involuntary_switches;
         let others = other_waiters(thread.wait.fields.locked);
@@ -64,8 +71,11 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
         thread.wait.other_waiters = others;
         return;
     }
-    let switch_number = read(thread.wait.fields.switch_number).unwrap_or(0);
-    thread.wait.wakes_up(now_ns, cpu_ns, result, switch_number);
+    let view = seen(fields(&thread.wait.fields)).unwrap_or_default();
+    thread
+        .wait
+        .wakes_up(now_ns, cpu_ns, result, view.switch_number);
+    holder::wakes_up(thread, &view, now_ns);
 }
 
 /// How many threads besides this one sleep on a semaphore or are about to: its second half (glibc from 2.21 on 64 bits:
@@ -118,34 +128,89 @@ fn read_known<T>(base: u64, offset: u32) -> Option<T> {
     unsafe { bpf_probe_read_user(base.wrapping_add(offset.into()) as *const T) }.ok()
 }
 
+/// Whether the present thread has a GIL, as far as is known: the one that it waited for last, or the first.
+#[inline(always)]
+pub fn has(thread: &Thread) -> bool {
+    let (wait, tstate) = (&thread.wait, thread.wait.tstate);
+    if tstate == 0 || wait.word == kind_of_word::SEMAPHORE {
+        return false;
+    }
+    let (last_holder, locked) = match wait.fields.last_holder {
+        0 => match filter::target(thread.tgid) {
+            Some(target) => (target.frames.last_holder, target.frames.locked),
+            None => return false,
+        },
+        last_holder => (last_holder, wait.fields.locked),
+    };
+    read_known(last_holder, 0) == Some(tstate)
+        && read_known::<i32>(locked, 0).is_some_and(|locked| locked > 0)
+}
+
 /// Nothing is open, and what is known of the thread is still so: waking others tells nothing new,
 /// whatever the word.
 #[inline(always)]
-pub fn has_nothing_to_tell(thread: &Thread) -> bool {
+pub fn has_nothing_to_tell(thread: &mut Thread, address: u64) -> bool {
     let wait = &thread.wait;
     if wait.phase != phase::IDLE {
         return false;
     }
     if wait.word == kind_of_word::SEMAPHORE {
+        if address == wait.fields.locked {
+            thread.slept.has_gil();
+        }
         return true;
     }
     if wait.tstate == 0 {
         return false;
     }
-    // SAFETY: a faulting read is answered by an error, for example when the GIL's interpreter is gone.
-    let last_holder = unsafe { bpf_probe_read_user(wait.fields.last_holder as *const u64) };
-    last_holder == Ok(wait.tstate)
+    let now_ns = filter::now_ns();
+    let Some(view) = fields(&wait.fields) else {
+        return false;
+    };
+    if view.last_holder != wait.tstate {
+        return false;
+    }
+    let (unlocks, gil_id) = (address == wait.fields.mutex, wait.gil_id);
+    holder::tells(thread, gil_id, &view, now_ns, unlocks, unlocks);
+    true
 }
 
 /// It wakes others on one of a GIL's words.
 #[inline(always)]
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
     lock::uses_gil(thread);
+    let now_ns = filter::now_ns();
     let view = view(thread, info)?;
-    if thread.wait.wakes_others(info.word, owns_mutex, &view) {
+    let (kind, was_open) = (thread.wait.kind, thread.wait.phase != phase::IDLE);
+    let finished = thread.wait.wakes_others(info.word, owns_mutex, &view);
+    if finished {
         emit::finished(thread, false);
     }
+    let gave_way = kind == wait::kind::YIELD && was_open;
+    if info.word == kind_of_word::SEMAPHORE {
+        thread.slept.has_gil();
+        return Some(());
+    }
+    if view.last_holder != thread.wait.tstate || gave_way {
+        return Some(());
+    }
+    // It has had it since its wait was over.
+    if finished && view.locked == 0 {
+        holder::took(thread, info.gil_id, view.switch_number);
+    }
+    if info.word != kind_of_word::INNER {
+        let unlocks = info.word == kind_of_word::MUTEX;
+        let takes = unlocks || info.word == kind_of_word::SWITCH_COND;
+        holder::tells(thread, info.gil_id, &view, now_ns, unlocks, takes);
+    }
     Some(())
+}
+
+/// It has woken others, as it has dropped a GIL: it is still where it had it.
+#[inline(always)]
+pub fn has_dropped(thread: &mut Thread) {
+    holder::has_dropped(thread);
+    thread.dropped = 0;
 }
 
 /// The thread that owns the GIL's mutex, by its id in the target's PID namespace.
@@ -165,24 +230,38 @@ fn view(thread: &Thread, info: &WordInfo) -> Option<GilView> {
             ..GilView::default()
         });
     }
-    let fields = &info.fields;
-    if fields.are_one_view() {
-        return read(fields.last_holder);
-    }
-    Some(GilView {
-        last_holder: read(fields.last_holder)?,
-        locked: read(fields.locked)?,
-        other_waiters: 0,
-        switch_number: read(fields.switch_number)?,
-    })
+    seen(fields(&info.fields))
+}
+
+/// What may be gone with the GIL's interpreter.
+#[inline(always)]
+fn fields(addresses: &GilAddresses) -> Option<GilView> {
+    GilView::at_one_instant(
+        || read_known(addresses.switch_number, 0),
+        || {
+            if addresses.are_one_view() {
+                return read_known(addresses.last_holder, 0);
+            }
+            Some(GilView {
+                last_holder: read_known(addresses.last_holder, 0)?,
+                locked: read_known(addresses.locked, 0)?,
+                other_waiters: 0,
+                switch_number: read_known(addresses.switch_number, 0)?,
+            })
+        },
+    )
 }
 
 #[inline(always)]
 fn read<T>(address: u64) -> Option<T> {
-    // SAFETY: a faulting read is answered by an error.
-    let value = unsafe { bpf_probe_read_user(address as *const T) };
-    if value.is_err() {
+    seen(read_known(address, 0))
+}
+
+/// Counts what could not be read.
+#[inline(always)]
+fn seen<T>(value: Option<T>) -> Option<T> {
+    if value.is_none() {
         emit::read_failed();
     }
-    value.ok()
+    value
 }

@@ -3,10 +3,16 @@
 //!
 //! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
 //! only way out and counts every drop, `gil` and `lock` move a thread's waits on,
-//! `stack` and `frames` tell who made a call, in C and in Python; `futex`, `condvar`, `sched` and
+//! `stack` and `frames` tell who made a call, in C and in Python, `walk` where a thread is in Python; `futex`, `condvar`, `sched` and
 //! `process` are the hooks.
 #![no_std]
 #![no_main]
+// The target is without compare-and-swap before kernel 5.12, and so without `AtomicU64::fetch_add`; it can add.
+#![feature(core_intrinsics)]
+#![allow(
+    internal_features,
+    reason = "the only way to an atomic addition on this target"
+)]
 
 mod condvar;
 mod emit;
@@ -14,11 +20,13 @@ mod filter;
 mod frames;
 mod futex;
 mod gil;
+mod holder;
 mod lock;
 mod maps;
 mod process;
 mod sched;
 mod stack;
+mod walk;
 
 /// The verifier rejects whatever could get here.
 #[panic_handler]

@@ -3,10 +3,14 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use gilscope_common::maps::{
-    CallerKey, Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey,
+use gilscope_common::{
+    holder::{Blocked, BlockedKey, SleepKey, Sleeps, Turns},
+    maps::{
+        CallerKey, Counters, GilKey, StackKey, StackTime, Target, Thread, TidKey, Totals,
+        TotalsKey, WordInfo, WordKey,
+    },
 };
 
 /// Processes that are traced. The sizes of these maps are user space's to raise.
@@ -25,9 +29,33 @@ pub static CALLERS: HashMap<CallerKey, u32> = HashMap::with_max_entries(1024, BP
 #[map]
 pub static THREADS: HashMap<u32, Thread> = HashMap::with_max_entries(16384, 0);
 
+/// Their threads' ids, by those in their PID namespaces.
+#[map]
+pub static TIDS: HashMap<TidKey, u32> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+
 /// What was counted of each thread and GIL.
 #[map]
 pub static TOTALS: HashMap<TotalsKey, Totals> = HashMap::with_max_entries(16384, 0);
+
+/// Who had their GILs last. User space makes the entries.
+#[map]
+pub static TURNS: HashMap<GilKey, Turns> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// Who had a GIL while a thread waited for it.
+#[map]
+pub static BLOCKED: HashMap<BlockedKey, Blocked> = HashMap::with_max_entries(16384, 0);
+
+/// Who slept with a GIL held, while another waited for it.
+#[map]
+pub static SLEEPS: HashMap<SleepKey, Sleeps> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// Stacks that user space has been told.
+#[map]
+pub static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16384, 0);
+
+/// How long which stack waited for which.
+#[map]
+pub static STACK_TIMES: HashMap<StackKey, StackTime> = HashMap::with_max_entries(16384, 0);
 
 /// What could not be reported.
 #[map]
@@ -70,6 +98,10 @@ static TASK_FS_BASE_OFFSET: u32 = 0;
 #[unsafe(no_mangle)]
 static HAS_TASK_REGISTERS: u32 = 0;
 
+/// Not 0 where the verifier can be asked to go through a walk of Python's frames (5.15).
+#[unsafe(no_mangle)]
+static READS_STACKS: u32 = 0;
+
 /// Reads a constant that user space may have overridden.
 #[inline(always)]
 fn constant(value: &'static u32) -> usize {
@@ -106,4 +138,10 @@ pub fn task_fs_base_offset() -> usize {
 #[inline(always)]
 pub fn has_task_registers() -> bool {
     constant(&HAS_TASK_REGISTERS) != 0
+}
+
+/// Whether Python stacks are read.
+#[inline(always)]
+pub fn reads_stacks() -> bool {
+    constant(&READS_STACKS) != 0
 }

@@ -5,11 +5,11 @@
 
 use aya_ebpf::{bindings::task_struct, macros::raw_tracepoint, programs::RawTracePointContext};
 use aya_log_ebpf::debug;
-use gilscope_common::sched::state;
+use gilscope_common::{maps::TidKey, sched::state};
 
 use crate::{
     emit, filter, lock,
-    maps::{self, TARGETS, THREADS},
+    maps::{self, TARGETS, THREADS, TIDS},
 };
 
 /// `include/uapi/linux/sched.h`.
@@ -58,6 +58,10 @@ pub fn sched_process_exit(ctx: RawTracePointContext) -> i32 {
         let exit_code = filter::read_task(task, maps::task_exit_code_offset()).unwrap_or(0);
         // One whose record does not fit stays for user space to find.
         if emit::thread_ended(thread, exit_code) {
+            if thread.ns_tid != 0 && thread.ns_tid != tid {
+                let (tgid, ns_tid) = (thread.tgid, thread.ns_tid);
+                let _ = TIDS.remove(TidKey { tgid, ns_tid });
+            }
             let _ = THREADS.remove(tid);
         }
     }

@@ -2,14 +2,14 @@
 //! for one.
 //!
 //! Raw tracepoints, because they see every event of the machine: kernels 4.17+, with BTF for the
-//! task's fields. Cost: two look-ups a switch, one a wake-up. Only look-ups and changes in place:
+//! task's fields. Cost: two look-ups a switch, one a wake-up, and two reads of a target that goes to sleep. Only look-ups and changes in place:
 //! an insert from here can lock up a large machine. Emits intervals.
 
 use aya_ebpf::{bindings::task_struct, macros::raw_tracepoint, programs::RawTracePointContext};
 
-use gilscope_common::wait::phase;
+use gilscope_common::{parts::call, wait::phase};
 
-use crate::{emit, filter, frames, gil, maps};
+use crate::{emit, filter, frames, gil, maps, stack};
 
 /// One thread leaves a processor, another gets it.
 #[raw_tracepoint(tracepoint = "sched_switch")]
@@ -20,7 +20,7 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
         && let Some(thread) = filter::thread(next)
     {
         thread.sched.enters_cpu(now_ns);
-        thread.wait.enters_cpu(now_ns);
+        thread.wait.enters_cpu(now_ns, thread.sched.runnable_ns);
         thread.lock.enters_cpu(now_ns);
     }
     0
@@ -33,14 +33,23 @@ fn leaves(ctx: &RawTracePointContext, now_ns: u64) {
     if let Some(thread) = filter::thread(tid) {
         // `nvcsw` counts the same (`kernel/sched/core.c`: `__schedule`).
         let voluntary = ctx.arg::<u64>(0) as u8 == 0 && state(ctx) != 0;
-        thread.sched.leaves_cpu(now_ns, voluntary);
+        let in_gil = thread.wait.phase == phase::ASLEEP;
+        let call = match voluntary {
+            true if in_gil => call::FUTEX,
+            true => stack::call_number(),
+            false => call::UNKNOWN,
+        };
         if gil::leaves_as_holder(thread) {
             emit::finished(thread, true);
         }
         if thread.wait.tstate == 0 {
             thread.wait.tstate = frames::own_state(thread).unwrap_or(0);
         }
-        let in_gil = thread.wait.phase == phase::ASLEEP;
+        let has_gil = voluntary && !in_gil && gil::has(thread);
+        thread.sched.leaves_cpu(now_ns, voluntary, call, has_gil);
+        if voluntary && !in_gil {
+            thread.slept.sleeps(call, thread.sched.on_cpu_ns);
+        }
         if thread.lock.leaves_cpu(voluntary, in_gil) {
             emit::lock_finished(thread, true);
         }

@@ -10,6 +10,7 @@ use aya_ebpf::helpers::{
 use gilscope_common::{
     lock::kind,
     maps::{CallerKey, Target},
+    parts,
 };
 
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 
 /// `struct pt_regs`, x86-64 (`arch/x86/include/asm/ptrace.h`): offset of `sp`.
 const SP_OFFSET: usize = 152;
+/// Of `orig_ax`: the number of the system call.
+const NUMBER_OFFSET: usize = 120;
 /// Of `ip`.
 const IP_OFFSET: usize = 128;
 /// The frame of glibc's `__lll_lock_wait` is smaller than this (1 – 3 words, measured 2.31 – 2.43).
@@ -58,6 +61,15 @@ fn register(offset: usize) -> Option<u64> {
         let registers = bpf_task_pt_regs(bpf_get_current_task_btf()) as *const u8;
         bpf_probe_read_kernel(registers.byte_add(offset).cast()).ok()
     }
+}
+
+/// The number of the present thread's system call, as [`parts::call`] says.
+#[inline(always)]
+pub fn call_number() -> u16 {
+    if !maps::has_task_registers() {
+        return parts::call::UNKNOWN;
+    }
+    register(NUMBER_OFFSET).map_or(parts::call::UNKNOWN, parts::call::of)
 }
 
 /// The return address into the function that waits is among the first 24 words of the stack: the 1st of a mutex, the 8th – 11th of

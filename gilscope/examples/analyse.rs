@@ -3,7 +3,7 @@
 //! `cargo run --release -p gilscope --example analyse -- 1` (to 5)
 
 use gilscope::analyse::{DEFAULT_MAX_THREADS, Process};
-use gilscope::model::{Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadStart};
+use gilscope::model::{Call, Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadStart};
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ fn interval(tid: u32, kind: IntervalKind, end_ns: u64, length_ns: u64) -> Event 
         kind,
         start_ns: end_ns.saturating_sub(length_ns),
         end_ns,
+        after: Call::EvalLoop,
     })
 }
 

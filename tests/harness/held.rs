@@ -9,6 +9,8 @@ pub struct Held {
     pid: u32,
     /// Of each thread, what the kernel counted of it.
     pub scheduled: Vec<(u32, kernel::Scheduled)>,
+    /// Time that a hypervisor took from all processors meanwhile: the kernel leaves it out of a thread's, of whichever thread it was. In steps of 10 ms.
+    pub stolen_ns: u64,
     /// The JSON report.
     pub report: Report,
     /// The text report.
@@ -24,9 +26,12 @@ impl Held {
         kernel::idle_threads(pid);
         let tracer = Tracer::attach(&[pid]);
         let before = kernel::idle_threads(pid);
+        let stolen_ms = || kernel::stolen_ms().unwrap_or_else(|error| panic!("{error:#}"));
+        let stolen_before_ms = stolen_ms();
         target.tell("go");
         target.prints("done");
         let after = kernel::idle_threads(pid);
+        let stolen_ns = stolen_ms().saturating_sub(stolen_before_ms) * 1_000_000;
         let traced = tracer.finish();
         assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
         let scheduled = after
@@ -35,6 +40,7 @@ impl Held {
         Self {
             pid,
             scheduled: scheduled.collect(),
+            stolen_ns,
             report: traced.report,
             text: traced.ended.stdout,
         }

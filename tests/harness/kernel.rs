@@ -1,5 +1,6 @@
 //! What the kernel itself says: of threads, and of what gilscope has in it.
 
+use anyhow::Context as _;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -148,4 +149,15 @@ pub fn objects() -> BTreeSet<Object> {
         .into_iter()
         .flat_map(of_kind)
         .collect()
+}
+
+/// Time for which the machine's processors were taken away so far, in steps of 10 ms (proc_stat(5): `steal`).
+///
+/// # Errors
+/// If `/proc/stat` cannot be read.
+pub fn stolen_ms() -> anyhow::Result<u64> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let ticks = stat.split_whitespace().nth(8);
+    let ticks: u64 = ticks.context("/proc/stat is cut off")?.parse()?;
+    Ok(ticks * 10)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Python, Running};
+use crate::{Python, Running, gilscope};
 
 /// The first line of what it prints.
 #[derive(Debug, Deserialize)]
@@ -48,6 +48,8 @@ impl Program {
     /// # Panics
     /// If its first line is not the truth.
     pub fn start(python: &Python, name: &str, arguments: &[&str]) -> Self {
+        // To build it may take longer than the program runs.
+        gilscope();
         let path = Self::path(name);
         let mut command = python.program_of(&path, arguments);
         // What is in its own folder it imports from there.

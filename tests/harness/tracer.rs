@@ -1,6 +1,6 @@
 //! gilscope at work.
 
-use std::{ffi::OsStr, fs, process::Command};
+use std::{ffi::OsStr, fs, process::Command, thread, time::Duration};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -39,6 +39,13 @@ impl Tracer {
             tracer.running.complains(&format!("tracing process {pid},"));
         }
         tracer
+    }
+
+    /// Traces a process for so long.
+    pub fn trace(pid: u32, length: Duration) -> Traced {
+        let tracer = Self::attach(&[pid]);
+        thread::sleep(length);
+        tracer.finish()
     }
 
     /// Runs a command.

@@ -36,8 +36,8 @@ fn figures_agree_with_the_oracle() {
         for (workload, seconds) in runs {
             let run = programs.compare(&python, workload, *seconds).unwrap();
             eprintln!(
-                "{}, {workload}: {:?}; forced switches: {:?}",
-                python.name, run.waits, run.yields
+                "{}, {workload}: {:?}; forced switches: {:?}; {:?}",
+                python.name, run.waits, run.yields, run.holders
             );
             // An idle run would agree with anything.
             assert!(

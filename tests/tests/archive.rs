@@ -102,9 +102,7 @@ fn found_by_the_symbols_that_strip_removes() {
     for one in linked(folder.path()) {
         println!("{}", one.python.name);
         let target = one.start();
-        let tracer = Tracer::attach(&[target.pid()]);
-        thread::sleep(Duration::from_millis(600));
-        let report = tracer.finish().report;
+        let report = Tracer::trace(target.pid(), Duration::from_secs(1)).report;
         check(&one, report.process(target.pid()));
     }
 }
@@ -118,7 +116,7 @@ fn from_its_start() {
         let command = [one.program.as_os_str(), one.home.as_os_str()];
         let mut tracer = Tracer::launch(&[], &command);
         tracer.running().prints("ready");
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_secs(1));
         tracer.running().hang_up();
         check(&one, tracer.end().report.only_process());
     }

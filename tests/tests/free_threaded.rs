@@ -62,9 +62,7 @@ fn a_gil_that_is_off() {
         return;
     };
     let target = start(&python, &tempfile::tempdir().unwrap());
-    let tracer = Tracer::attach(&[target.pid()]);
-    thread::sleep(Duration::from_millis(500));
-    let traced = tracer.finish();
+    let traced = Tracer::trace(target.pid(), Duration::from_millis(500));
     assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
     let process = traced.report.process(target.pid());
     let gil = &process.0["gils"][0];

@@ -1,10 +1,19 @@
 //! However gilscope ends, nothing of it stays behind, and its target does not notice.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::{Command, Stdio},
+};
 
 use gilscope_tests::{Running, Tracer, gilscope, kernel, need_root, python, until};
-use nix::sys::signal::Signal;
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
 
 /// Works for a while, then prints a checksum that depends on every step.
 const WORK: &str = "
@@ -19,6 +28,14 @@ threads = [threading.Thread(target=work) for _ in range(4)]
 for one in threads: one.start()
 for one in threads: one.join()
 print('sum', sums, flush=True)
+sys.stdin.read()";
+
+/// A report of it is longer than a page.
+const ROWS: &str = "
+import sys, threading
+never = threading.Event()
+for _ in range(30): threading.Thread(target=never.wait, daemon=True).start()
+print('ready', flush=True)
 sys.stdin.read()";
 
 fn worker() -> Running {
@@ -83,6 +100,30 @@ fn a_signal_asks_for_the_report() {
         assert_eq!(traced.report.only_process().pid(), target.pid());
         assert!(traced.ended.stdout.contains("No thread waited for the GIL"));
     }
+}
+
+/// Tracing is over by itself, and the report on its way to a slow reader: an interrupt asks for what is being done, and takes nothing from it.
+#[test]
+fn an_interrupt_takes_nothing_from_the_report() {
+    need_root();
+    let target = Running::ready(&mut python().script(ROWS));
+    let mut command = Command::new(gilscope());
+    command.args(["--duration", "0.3", "--json", "-", "--pid"]);
+    command.arg(target.pid().to_string()).stdout(Stdio::piped());
+    let mut tracer = command.spawn().unwrap();
+    let output = tracer.stdout.take().unwrap();
+    fcntl(&output, FcntlArg::F_SETPIPE_SZ(0)).unwrap();
+    let system_call = format!("/proc/{}/syscall", tracer.id());
+    until("gilscope to write to a full pipe", || {
+        // `write` to its standard output (proc_pid_syscall(5)).
+        let call = fs::read_to_string(&system_call).unwrap();
+        call.starts_with("1 0x1 ").then_some(())
+    });
+    let pid = Pid::from_raw(tracer.id().try_into().unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+    let report: Value = serde_json::from_reader(output).unwrap();
+    assert_eq!(report["processes"][0]["pid"], target.pid());
+    assert_eq!(tracer.wait().unwrap().code(), Some(0));
 }
 
 /// A reader that has seen enough, as `head` has, is no failure.

@@ -29,6 +29,7 @@ fn help_teaches() {
         "125",
         "A wait is",
         "--children",
+        "--flamegraph",
     ] {
         assert!(HELP.contains(part), "{part}");
     }

@@ -3,7 +3,7 @@
 
 use std::{fs, process::Command};
 
-use gilscope_tests::{Ended, Running, for_anybody, need_root, python};
+use gilscope_tests::{Ended, Running, for_anybody, gilscope, need_root, python};
 
 const SPIN: &str = "
 import sys, threading
@@ -141,6 +141,20 @@ fn tracefs_is_not_mounted() {
     let before = mounts();
     traced(&in_namespace(NO_TRACEFS, &[], spinning().pid()));
     assert_eq!(mounts(), before);
+}
+
+/// To return from where it was mounted is not to be in another folder.
+#[test]
+fn a_relative_path_leads_where_it_did() {
+    need_root();
+    let folder = tempfile::tempdir().unwrap();
+    let script = format!("{NO_TRACEFS} && cd \"$0\" && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    command.arg(folder.path()).arg(gilscope());
+    let ended = Running::start(command.args(["--json", "report.json", "--", "true"])).end();
+    assert_eq!(ended.status, 0, "{ended:?}");
+    assert!(folder.path().join("report.json").exists(), "{ended:?}");
 }
 
 #[test]

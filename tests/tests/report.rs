@@ -140,15 +140,20 @@ fn check_against_the_kernel(held: &Held) {
         close(
             ours("on_cpu_ns"),
             kernels.on_cpu_ns,
-            20_000_000 + switches * 5_000,
+            20_000_000 + switches * 5_000 + held.stolen_ns,
         );
-        close(ours("runnable_ns"), kernels.runnable_ns, 60_000_000);
+        close(
+            ours("runnable_ns"),
+            kernels.runnable_ns,
+            60_000_000 + held.stolen_ns,
+        );
         ours_ns += ours("on_cpu_ns");
         kernels_ns += kernels.on_cpu_ns;
-        // The way through a switch is of the one that goes or of the one that comes: 1.3 us each on a loaded machine.
-        either_ns += switches * 2_000;
+        // The way through a switch is of the one that goes or of the one that comes: 1.3 us each on a loaded machine, and 5 us
+        // beside other tests.
+        either_ns += switches * 5_000;
     }
-    let allowed_ns = kernels_ns / 20 + 10_000_000 + either_ns;
+    let allowed_ns = kernels_ns / 20 + 10_000_000 + either_ns + held.stolen_ns;
     assert!(
         ours_ns.abs_diff(kernels_ns) <= allowed_ns,
         "{ours_ns}, {kernels_ns}, {either_ns}"

@@ -64,6 +64,24 @@ impl Contended {
         self.total_ns
     }
 
+    /// The same if there was another interval, which ends last: a wait that is under way.
+    pub fn total_with_ns(&self, start_ns: u64, end_ns: u64) -> u64 {
+        let spans = self.spans.iter().rev();
+        let covered_ns = spans.take_while(|(_, span)| span.end_ns > start_ns).fold(
+            0_u64,
+            |sum, (&span_start_ns, span)| {
+                let inside_ns = span
+                    .end_ns
+                    .min(end_ns)
+                    .saturating_sub(span_start_ns.max(start_ns));
+                sum.saturating_add(inside_ns.min(span.covered_ns))
+            },
+        );
+        let length_ns = end_ns.saturating_sub(start_ns);
+        self.total_ns
+            .saturating_add(length_ns.saturating_sub(covered_ns))
+    }
+
     /// How much more it may be, at most: 0 unless intervals came very late.
     pub fn uncertain_ns(&self) -> u64 {
         self.uncertain_ns

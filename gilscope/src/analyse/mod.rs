@@ -3,8 +3,11 @@
 //! Pure: no clock, no files, no threads, so that a live target, a recording and a test walk one
 //! road. [`Process`] takes the events of one process and gives its [`Findings`]; [`Histogram`] keeps
 //! a thread's times small, [`Merged`] sums them up, [`Contended`] measures when anybody waited.
-//! [`circles`] finds who waits for each other.
+//! [`circles`] finds who waits for each other; `storms` when it was bad, and `what_if` what there is to gain.
 
+mod after;
+mod asleep;
+mod blocked;
 mod bucket;
 mod contended;
 mod deadlock;
@@ -13,7 +16,10 @@ mod locks;
 mod merged;
 mod others;
 mod process;
+mod storms;
 mod thread;
+mod waited_at;
+mod what_if;
 
 pub use contended::Contended;
 pub use deadlock::circles;

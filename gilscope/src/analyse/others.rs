@@ -2,7 +2,7 @@
 
 use super::merged::{Counted, Merged};
 use super::thread::Thread;
-use crate::model::{CpuTime, OtherThreads, Unfinished, WaitLoss};
+use crate::model::{CpuTime, OtherThreads, Unfinished, WaitLoss, WaitParts};
 
 /// The sum of any number of ended threads.
 #[derive(Debug, Default)]
@@ -10,6 +10,7 @@ pub(super) struct Others {
     threads: u64,
     wait: Merged,
     waits: Counted,
+    wait_parts: WaitParts,
     forced_switch: Merged,
     forced_switches: Counted,
     unfinished: Unfinished,
@@ -29,6 +30,7 @@ impl Others {
             let totals = gil.totals();
             self.wait.add(gil.wait_histogram());
             self.waits.add(gil.waits());
+            self.wait_parts.add(gil.wait_parts());
             self.forced_switch.add(gil.forced_switch_histogram());
             self.forced_switches.add(gil.forced_switches());
             self.unfinished.add(gil.unfinished());
@@ -71,6 +73,11 @@ impl Others {
         &self.wait
     }
 
+    /// Time that they waited.
+    pub fn waited_ns(&self) -> u64 {
+        self.waits.sum_ns.saturating_add(self.unfinished.total_ns())
+    }
+
     /// What was lost of their waits.
     pub fn loss(&self) -> WaitLoss {
         self.loss
@@ -81,6 +88,7 @@ impl Others {
         (self.threads > 0).then(|| OtherThreads {
             threads: self.threads,
             wait: self.wait.summary(self.waits),
+            wait_parts: self.wait_parts,
             forced_switch: self.forced_switch.summary(self.forced_switches),
             unfinished: self.unfinished,
             timeouts: self.timeouts,

@@ -1,13 +1,20 @@
 //! The events of one process in, its findings out.
 
+use super::after::After;
+use super::asleep::Asleep;
+use super::blocked::Blocked;
 use super::contended::Contended;
 use super::locks::{self, DEFAULT_MAX_LOCKS, Locks};
 use super::merged::Counted;
 use super::others::Others;
+use super::storms::Storms;
 use super::thread::Thread;
+use super::waited_at::WaitedAt;
 use crate::model::{
-    Event, GilTotals, HistogramSummary, Interval, IntervalKind, LockReport, LockTotals, LockWait,
-    OtherLocks, OtherThreads, ThreadEnd, ThreadReport, ThreadStart, WaitLoss,
+    AsleepWithGil, BlockedAt, BlockedBy, Blocking, Event, GilTotals, HistogramSummary,
+    HolderSleeps, Interval, IntervalKind, LockReport, LockTotals, LockWait, Look, OtherBlockedAt,
+    OtherLocks, OtherStorms, OtherThreads, PythonStack, Storm, StormNews, StormThresholds,
+    ThreadEnd, ThreadReport, ThreadStart, ThreadTotals, WaitLoss, WaitsAfter,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -35,6 +42,11 @@ pub struct Process {
     ends: u64,
     max_locks: usize,
     locks: Locks,
+    blocked: Blocked,
+    asleep: Asleep,
+    after: After,
+    waited_at: WaitedAt,
+    storms: Storms,
 }
 
 /// Time waited, and a running number.
@@ -61,6 +73,30 @@ pub struct Findings {
     pub other_locks: Option<OtherLocks>,
     /// Waits for such locks that the kernel counted and that never arrived.
     pub lock_loss: WaitLoss,
+    /// Who had a GIL while others waited for it.
+    pub blocked_by: Vec<BlockedBy>,
+    /// Time waited in which nobody had the GIL.
+    pub blocked_by_nobody_ns: u64,
+    /// Time waited in which it is not known who had the GIL.
+    pub blocked_by_unknown_ns: u64,
+    /// Who slept with a GIL held while others waited for it.
+    pub asleep_with_gil: Vec<AsleepWithGil>,
+    /// Recorded waits by what came before.
+    pub waits_after: Vec<WaitsAfter>,
+    /// Where threads waited, and where the holder was.
+    pub waited_at: Vec<BlockedAt>,
+    /// Time waited for which both are known.
+    pub waited_at_both_ns: u64,
+    /// Rows beyond the limit.
+    pub other_waited_at: Option<OtherBlockedAt>,
+    /// The stacks of the rows.
+    pub stacks: Vec<PythonStack>,
+    /// Time that all threads waited.
+    pub waited_ns: u64,
+    /// Stretches of time in which it lost more than it should.
+    pub storms: Vec<Storm>,
+    /// Storms beyond the limit.
+    pub other_storms: Option<OtherStorms>,
 }
 
 impl Process {
@@ -81,12 +117,23 @@ impl Process {
             ends: 0,
             max_locks: DEFAULT_MAX_LOCKS,
             locks: Locks::default(),
+            blocked: Blocked::default(),
+            asleep: Asleep::default(),
+            after: After::default(),
+            waited_at: WaitedAt::default(),
+            storms: Storms::new(origin_ns, from_ns, StormThresholds::default()),
         }
     }
 
     /// The same with at most so many rows for locks, each of a thread and a lock.
     pub fn with_max_locks(self, max_locks: usize) -> Self {
         Self { max_locks, ..self }
+    }
+
+    /// The same with thresholds of its own for what is a storm.
+    pub fn with_storms(self, thresholds: StormThresholds) -> Self {
+        let storms = Storms::new(self.origin_ns, self.from_ns, thresholds);
+        Self { storms, ..self }
     }
 
     /// Takes an event of this process. One of a thread that is not known makes it known; one of a
@@ -98,11 +145,56 @@ impl Process {
             Event::ThreadStart(start) => self.start(&start),
             Event::ThreadEnd(end) => self.end(end),
             Event::ThreadFacts(tid, facts) => self.with(tid, |thread| thread.learn(facts)),
-            Event::ThreadTotals(tid, totals) => self.with(tid, |thread| thread.totals = totals),
+            Event::ThreadTotals(tid, totals) => self.thread_totals(tid, totals),
             Event::GilTotals(tid, gil_id, totals) => self.gil_totals(tid, gil_id, totals),
             Event::Lock(wait) => self.lock(&wait),
             Event::LockTotals(tid, totals) => self.lock_totals(tid, totals),
+            Event::Blocking(blocking) => self.blocking(blocking),
+            Event::HolderSleeps(said) => self.holder_sleeps(said),
+            Event::Stack(number, stack) => self.waited_at.read(number, stack),
+            Event::WaitedAt(more) => {
+                if self.is_known(more.holder)
+                    && let Some(stack) = self.waited_at.add(&more)
+                {
+                    self.storms.blocked_at(more.holder, stack, more.sum_ns);
+                }
+            }
+            Event::Look(look) => self.look(&look),
         }
+    }
+
+    /// A holder that is no thread of the process is nobody that is known: the target's memory says who it is.
+    fn blocking(&mut self, said: Blocking) {
+        if said.holder.is_none_or(|holder| self.is_known(holder)) {
+            let more_ns = self.blocked.set(said);
+            self.storms.blocked(&said, more_ns);
+        }
+    }
+
+    fn holder_sleeps(&mut self, said: HolderSleeps) {
+        if self.is_known(said.holder) {
+            self.asleep.set(said);
+        }
+    }
+
+    fn is_known(&self, tid: u32) -> bool {
+        self.live.contains_key(&tid) || self.last_ended.contains_key(&tid)
+    }
+
+    fn look(&mut self, look: &Look) {
+        let waiting_since_ns = self.storms.waiting_since_ns().unwrap_or(look.at_ns);
+        let contended_ns = self.contended.total_with_ns(waiting_since_ns, look.at_ns);
+        self.storms.look(look, contended_ns);
+    }
+
+    /// Storms that have begun, or are over, since this was asked last.
+    pub fn news(&mut self) -> Vec<StormNews> {
+        self.storms.news()
+    }
+
+    /// Whether this thread is alive.
+    pub fn is_live(&self, tid: u32) -> bool {
+        self.live.contains_key(&tid)
     }
 
     /// Rows for threads.
@@ -147,6 +239,8 @@ impl Process {
                 max_ns: length_ns,
             });
             self.contended.add(interval.start_ns, interval.end_ns);
+            self.after.add(interval.after, length_ns);
+            self.storms.wait(interval);
         }
         self.with(interval.tid, |thread| thread.record(interval));
     }
@@ -162,6 +256,7 @@ impl Process {
     }
 
     fn end(&mut self, end: ThreadEnd) {
+        self.storms.thread_ended(end.tid);
         self.with(end.tid, |thread| {
             thread.ended_ns.get_or_insert(end.at_ns);
             thread.facts.os_name = end.os_name.or(thread.facts.os_name.take());
@@ -171,7 +266,13 @@ impl Process {
         }
     }
 
+    fn thread_totals(&mut self, tid: u32, totals: ThreadTotals) {
+        self.storms.thread(tid, &totals);
+        self.with(tid, |thread| thread.totals = totals);
+    }
+
     fn gil_totals(&mut self, tid: u32, gil_id: u32, totals: GilTotals) {
+        self.storms.gil(tid, gil_id, &totals);
         let mut before = GilTotals::default();
         self.with(tid, |thread| before = thread.count(gil_id, totals));
         if before.unfinished_at_start_ns != totals.unfinished_at_start_ns {
@@ -265,7 +366,9 @@ impl Process {
             .collect();
         let (mut wait, mut waits) = (self.others.wait().clone(), self.others.waits());
         let mut loss = self.others.loss();
+        let mut waited_ns = self.others.waited_ns();
         for thread in &threads {
+            waited_ns = waited_ns.saturating_add(thread.waited_ns());
             self.count_unfinished(thread, end_ns);
             loss.add(thread.loss());
             for gil in &thread.gils {
@@ -288,7 +391,25 @@ impl Process {
             });
         let mut threads: Vec<ThreadReport> = reports.collect();
         threads.sort_by_key(|thread| (std::cmp::Reverse(thread.waited_ns()), thread.tid));
+        let (blocked_by, blocked_by_nobody_ns) = self.blocked.report();
+        let known_ns = (blocked_by.iter()).fold(blocked_by_nobody_ns, |sum, row| {
+            row.sum_ns.saturating_add(sum)
+        });
+        let (mut storms, other_storms) = self.storms.report();
+        let places = self.waited_at.report(&mut storms);
         Findings {
+            asleep_with_gil: self.asleep.report(&blocked_by),
+            waits_after: self.after.report(),
+            waited_at: places.rows,
+            waited_at_both_ns: places.both_ns,
+            other_waited_at: places.others,
+            stacks: places.stacks,
+            waited_ns,
+            storms,
+            other_storms,
+            blocked_by,
+            blocked_by_nobody_ns,
+            blocked_by_unknown_ns: waited_ns.saturating_sub(known_ns),
             gil_wait: wait.summary(waits),
             contended_ns: self.contended.total_ns(),
             contended_uncertain_ns: self.contended.uncertain_ns(),

@@ -5,7 +5,7 @@ use super::locks::ThreadLocks;
 use super::merged::{Counted, Merged};
 use crate::model::{
     CpuTime, GilTotals, GilWaits, HistogramSummary, Interval, IntervalKind, ThreadFacts,
-    ThreadReport, ThreadTotals, Unfinished, WaitLoss,
+    ThreadReport, ThreadTotals, Unfinished, WaitLoss, WaitParts,
 };
 
 /// A thread while it is followed and, until it is reported or merged away, after its end.
@@ -179,6 +179,20 @@ impl GilRow {
         complete(kernel, &self.forced_switch)
     }
 
+    /// What the thread did in its waits, as the kernel counted it.
+    pub fn wait_parts(&self) -> WaitParts {
+        let totals = self.totals();
+        let counted_ns = totals.wait_sum_ns;
+        let on_cpu_ns = totals.wait_on_cpu_ns.min(counted_ns);
+        let runnable_ns = totals.wait_runnable_ns.min(counted_ns - on_cpu_ns);
+        WaitParts {
+            asleep_ns: counted_ns - on_cpu_ns - runnable_ns,
+            runnable_ns,
+            on_cpu_ns,
+            unknown_ns: self.waits().sum_ns.saturating_sub(counted_ns),
+        }
+    }
+
     /// Waits cut off by the start or the end of tracing.
     pub fn unfinished(&self) -> Unfinished {
         let totals = self.totals();
@@ -203,6 +217,7 @@ impl GilRow {
         GilWaits {
             gil_id: self.gil_id,
             wait: summary(&self.wait, self.waits()),
+            wait_parts: self.wait_parts(),
             forced_switch: summary(&self.forced_switch, self.forced_switches()),
             unfinished: self.unfinished(),
             timeouts: totals.timeouts,

@@ -1,12 +1,18 @@
 //! The command line, to plain options.
 
+mod stacks;
+mod storms;
+
 use crate::commands::{
     dump,
     options::{Options, Source, Subject},
 };
 use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 use jiff::SignedDuration;
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 /// PID_MAX_LIMIT (`include/linux/threads.h`).
@@ -22,6 +28,7 @@ Examples:
   sudo gilscope --pid 4242                       until Ctrl-C, or until the process ends
   sudo gilscope --pid 4242 --duration 10s --json report.json
   sudo gilscope --json report.json -- python3 service.py
+  sudo gilscope --pid 4242 --duration 10s --flamegraph gil.svg
   sudo gilscope dump --pid 4242                  what each thread is doing now, and deadlocks
 
 A wait is one contended acquisition of the GIL, however often the thread slept in it. Nothing is
@@ -94,6 +101,12 @@ pub struct Cli {
     /// Run this command and trace it from its start, as the invoking user under sudo
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
+
+    #[command(flatten)]
+    stacks: stacks::Args,
+
+    #[command(flatten)]
+    storms: storms::Args,
 }
 
 /// What else there is to do.
@@ -144,9 +157,19 @@ impl Cli {
 
     /// What clap cannot be told to check.
     fn check(&self) -> Result<(), clap::Error> {
-        if !self.command.is_empty() && self.json.as_deref() == Some("-".as_ref()) {
-            let message = "COMMAND owns standard output: write the report to a file, --json FILE";
-            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        let conflict = |message: &str| {
+            let kind = ErrorKind::ArgumentConflict;
+            Err(Self::command().error(kind, message))
+        };
+        let [folded, flamegraph] = self.stacks.files();
+        let files = [self.json.as_deref(), folded, flamegraph];
+        let mut files: Vec<&Path> = files.into_iter().flatten().collect();
+        if !self.command.is_empty() && files.contains(&Path::new("-")) {
+            return conflict("COMMAND owns standard output: write to a file, such as --json FILE");
+        }
+        files.sort_unstable();
+        if files.windows(2).any(|two| two[0] == two[1]) {
+            return conflict("--json, --folded and --flamegraph cannot share a file");
         }
         Ok(())
     }
@@ -168,10 +191,14 @@ impl Cli {
             },
             duration: self.duration,
             json: self.json,
+            folded: self.stacks.folded,
+            flamegraph: self.stacks.flamegraph,
+            stacks_of: self.stacks.stacks_of,
             source: self.source,
             all_threads: self.all_threads,
             max_threads: self.max_threads as usize,
             max_locks: self.max_locks as usize,
+            storms: self.storms.thresholds(),
             children: self.children,
             quiet: self.quiet,
             kernel_log: self.verbose > 0,
@@ -255,7 +282,21 @@ mod tests {
     #[test]
     fn a_command_owns_standard_output() {
         let check = |words: &[&str]| Cli::try_parse_from(words).map(|cli| cli.check().is_ok());
-        let json = |file| check(&["gilscope", "--json", file, "--", "true"]);
-        assert_eq!((json("-").ok(), json("x").ok()), (Some(false), Some(true)));
+        for option in ["--json", "--folded", "--flamegraph"] {
+            let to = |file| check(&["gilscope", option, file, "--", "true"]);
+            assert_eq!((to("-").ok(), to("x").ok()), (Some(false), Some(true)));
+        }
+    }
+
+    #[test]
+    fn each_file_is_one() {
+        let check = |json, folded, flamegraph| {
+            let words = ["gilscope", "--pid", "1", "--json", json, "--folded", folded];
+            let words = words.into_iter().chain(["--flamegraph", flamegraph]);
+            Cli::try_parse_from(words).is_ok_and(|cli| cli.check().is_ok())
+        };
+        assert!(check("a", "b", "-"));
+        assert!(!check("a", "b", "a"));
+        assert!(!check("-", "-", "b"));
     }
 }

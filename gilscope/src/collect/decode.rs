@@ -1,9 +1,11 @@
 //! Bytes of the ring buffer to values. Pure: no I/O, no clock.
 
-use crate::model::{ExitStatus, GilTotals, Interval, IntervalKind, ThreadTotals};
+use crate::model::{Call, ExitStatus, GilTotals, Interval, IntervalKind, ThreadTotals};
 use aya::Pod;
 use gilscope_common::{
+    frames::Stack,
     maps::{Thread, Totals},
+    parts::call as codes,
     records::{ForkRecord, Header, IntervalRecord, LockRecord, ThreadEndRecord, kind},
     sched::state,
 };
@@ -21,6 +23,8 @@ pub enum Record {
     ThreadEnd(Box<EndedThread>),
     /// A process replaced its program: process, when.
     Exec(u32, u64),
+    /// A Python stack has been read.
+    Stack(Box<Stack>),
     /// A process forked one that is followed too: parent, child, when.
     Fork(u32, u32, u64),
 }
@@ -61,9 +65,10 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     match header.kind {
         kind::WAIT | kind::YIELD => {
             let record: IntervalRecord = read(bytes, header.kind)?;
-            Ok(Record::Interval(interval(&header, record.end_ns)))
+            Ok(Record::Interval(interval(&record)))
         }
         kind::LOCK => Ok(Record::Lock(read(bytes, header.kind)?)),
+        kind::STACK => Ok(Record::Stack(Box::new(read(bytes, header.kind)?))),
         kind::THREAD_START => Ok(Record::ThreadStart(header.tgid, header.tid, header.at_ns)),
         kind::THREAD_END => {
             let record: ThreadEndRecord = read(bytes, header.kind)?;
@@ -82,7 +87,18 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     }
 }
 
-fn interval(header: &Header, end_ns: u64) -> Interval {
+/// What a thread slept in, or came back from.
+pub fn call(code: u32) -> Call {
+    match u16::try_from(code).unwrap_or(codes::UNKNOWN) {
+        codes::UNKNOWN => Call::Unknown,
+        codes::NONE => Call::NoSyscall,
+        codes::EVAL_LOOP => Call::EvalLoop,
+        number => Call::Number(number),
+    }
+}
+
+fn interval(record: &IntervalRecord) -> Interval {
+    let header = &record.header;
     Interval {
         pid: header.tgid,
         tid: header.tid,
@@ -93,7 +109,8 @@ fn interval(header: &Header, end_ns: u64) -> Interval {
             IntervalKind::Yield
         },
         start_ns: header.at_ns,
-        end_ns,
+        end_ns: record.end_ns,
+        after: call(record.after),
     }
 }
 
@@ -157,6 +174,8 @@ pub fn gil_totals(totals: &Totals, thread: Option<&Thread>, gil_id: u32, now_ns:
         waits: totals.waits,
         wait_sum_ns: totals.wait_sum_ns,
         wait_max_ns: totals.wait_max_ns,
+        wait_on_cpu_ns: totals.wait_on_cpu_ns,
+        wait_runnable_ns: totals.wait_runnable_ns,
         yields: totals.yields,
         yield_sum_ns: totals.yield_sum_ns,
         yield_max_ns: totals.yield_max_ns,
@@ -165,6 +184,7 @@ pub fn gil_totals(totals: &Totals, thread: Option<&Thread>, gil_id: u32, now_ns:
         voluntary_switches: totals.switches + open.map_or(0, |wait| wait.switches.into()),
         unfinished_at_start_ns: totals.cut_at_start_ns + if began_before { open_ns } else { 0 },
         unfinished_at_end_ns: if began_before { 0 } else { open_ns },
+        waiting_since_ns: open.map(|wait| wait.start_ns),
     }
 }
 
@@ -193,6 +213,8 @@ mod tests {
         let interval = IntervalRecord {
             header: header(kind::YIELD),
             end_ns: 150,
+            after: 45,
+            padding: 0,
         };
         assert_eq!(
             decode(&bytes(&interval)),
@@ -202,7 +224,8 @@ mod tests {
                 gil_id: 2,
                 kind: IntervalKind::Yield,
                 start_ns: 100,
-                end_ns: 150
+                end_ns: 150,
+                after: Call::Number(45),
             }))
         );
         let mut end = ThreadEndRecord {
@@ -244,10 +267,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_system_call() {
+        let codes = [codes::UNKNOWN, codes::NONE, codes::EVAL_LOOP, 0].map(u32::from);
+        let expected = [
+            Call::Unknown,
+            Call::NoSyscall,
+            Call::EvalLoop,
+            Call::Number(0),
+        ];
+        assert_eq!(codes.map(call), expected);
+        assert_eq!(call(u32::MAX), Call::Unknown);
+    }
+
+    #[test]
     fn short_and_unknown_records_are_errors() {
         let interval = bytes(&IntervalRecord {
             header: header(kind::WAIT),
             end_ns: 150,
+            ..IntervalRecord::default()
         });
         for length in 0..interval.len() {
             assert!(decode(&interval[..length]).is_err(), "{length} bytes");

@@ -2,4 +2,4 @@
 
 mod decode;
 
-pub use decode::{DecodeError, EndedThread, Record, decode, gil_totals, thread_totals};
+pub use decode::{DecodeError, EndedThread, Record, call, decode, gil_totals, thread_totals};

@@ -1,5 +1,6 @@
 //! What the user asked for, in plain values.
 
+pub use crate::model::StormThresholds;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What the waits are measured by.
@@ -11,6 +12,15 @@ pub enum Source {
     Futex,
     /// Uprobes on the C library's condition variables: every wait costs the target several traps
     Uprobe,
+}
+
+/// Whose stacks are folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum StacksOf {
+    /// The threads that had the GIL while others waited for it
+    Holder,
+    /// The threads that waited
+    Waiter,
 }
 
 /// What is traced.
@@ -31,6 +41,12 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Where the JSON report goes.
     pub json: Option<PathBuf>,
+    /// Where the folded stacks go.
+    pub folded: Option<PathBuf>,
+    /// Where the flame graph goes.
+    pub flamegraph: Option<PathBuf>,
+    /// Whose stacks those are of.
+    pub stacks_of: StacksOf,
     /// What the waits are measured by.
     pub source: Source,
     /// No limit on the text report's threads.
@@ -39,10 +55,21 @@ pub struct Options {
     pub max_threads: usize,
     /// Rows for locks.
     pub max_locks: usize,
+    /// What is a storm.
+    pub storms: StormThresholds,
     /// Follow what the targets fork.
     pub children: bool,
     /// No progress.
     pub quiet: bool,
     /// Show what the programs in the kernel have to say.
     pub kernel_log: bool,
+}
+
+impl Options {
+    /// Every file that is asked for.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.json, &self.folded, &self.flamegraph]
+            .into_iter()
+            .flatten()
+    }
 }

@@ -1,35 +1,56 @@
 //! Puts a report where the user wants it.
 
-use super::options::{Options, Subject};
+use super::options::{Options, StacksOf, Subject};
 use crate::{
     model::Report,
-    output::{Destination, Owner, json, text},
+    output::{
+        Destination, Owner, flamegraph,
+        folded::{self, Folded, Side},
+        json, text,
+    },
 };
 use anyhow::Context;
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::Path,
+};
 
-/// Whether the JSON report could be written, asked before anything is traced.
+/// Whether every file could be written, asked before anything is traced.
 pub fn check(options: &Options) -> anyhow::Result<()> {
-    if let Some(json) = &options.json {
-        Destination::new(json.as_os_str()).check()?;
+    for file in options.files() {
+        destination(file).check()?;
     }
     Ok(())
 }
 
-/// Writes the text report, and the JSON report where it is wanted.
+/// Writes the text report, and each file that is wanted.
 pub fn write(options: &Options, report: &Report) -> anyhow::Result<()> {
-    let destination = options
-        .json
-        .as_ref()
-        .map(|json| Destination::new(json.as_os_str()));
-    if let Some(destination) = &destination {
-        destination.write(Owner::of_sudo(), |out| json::write(out, report))?;
+    let owner = Owner::of_sudo();
+    if let Some(file) = &options.json {
+        destination(file).write(owner, |out| json::write(out, report))?;
     }
-    match (&options.subject, destination) {
-        (Subject::Processes(_), Some(Destination::Stdout)) => Ok(()),
-        (Subject::Processes(_), _) => write_text(options, report, io::stdout()),
-        (Subject::Command(_), _) => write_text(options, report, io::stderr()),
+    let side = match options.stacks_of {
+        StacksOf::Holder => Side::Holder,
+        StacksOf::Waiter => Side::Waiter,
+    };
+    if let Some(file) = &options.folded {
+        let folded = Folded::of(report, side);
+        destination(file).write(owner, |out| folded::write(out, &folded))?;
     }
+    if let Some(file) = &options.flamegraph {
+        let folded = Folded::of(report, side);
+        destination(file).write(owner, |out| flamegraph::write(out, &folded, side))?;
+    }
+    let stdout_is_taken = (options.files()).any(|file| destination(file) == Destination::Stdout);
+    match &options.subject {
+        Subject::Processes(_) if stdout_is_taken => Ok(()),
+        Subject::Processes(_) => write_text(options, report, io::stdout()),
+        Subject::Command(_) => write_text(options, report, io::stderr()),
+    }
+}
+
+fn destination(file: &Path) -> Destination {
+    Destination::new(file.as_os_str())
 }
 
 fn write_text(

@@ -7,6 +7,7 @@ use tokio::signal::unix::{self, SignalKind};
 
 /// Signals that end the tracing, or are a command's.
 pub struct Signals {
+    has_asked: bool,
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hang_up: unix::Signal,
@@ -21,6 +22,7 @@ impl Signals {
     pub fn catch() -> anyhow::Result<Self> {
         let catch = |kind| unix::signal(kind).context("cannot catch signals");
         Ok(Self {
+            has_asked: false,
             interrupt: catch(SignalKind::interrupt())?,
             terminate: catch(SignalKind::terminate())?,
             hang_up: catch(SignalKind::hangup())?,
@@ -33,7 +35,7 @@ impl Signals {
 
     /// The next that asks to end.
     pub async fn next(&mut self) -> signal::Signal {
-        tokio::select! {
+        let signal = tokio::select! {
             _ = self.interrupt.recv() => signal::Signal::SIGINT,
             _ = self.terminate.recv() => signal::Signal::SIGTERM,
             _ = self.hang_up.recv() => signal::Signal::SIGHUP,
@@ -41,18 +43,31 @@ impl Signals {
             _ = self.user_1.recv() => signal::Signal::SIGUSR1,
             _ = self.user_2.recv() => signal::Signal::SIGUSR2,
             _ = self.child.recv() => signal::Signal::SIGCHLD,
+        };
+        self.has_asked |= signal != signal::Signal::SIGCHLD;
+        signal
+    }
+
+    /// The report is being made. An interrupt that asks for that changes nothing; one that comes after another ends gilscope at once.
+    pub fn let_interrupt_end(&self) {
+        let (handler, flags) = if self.has_asked {
+            (signal::SigHandler::SigDfl, signal::SaFlags::empty())
+        } else {
+            (
+                signal::SigHandler::Handler(is_heard),
+                signal::SaFlags::SA_RESETHAND,
+            )
+        };
+        let action = signal::SigAction::new(handler, flags, signal::SigSet::empty());
+        // SAFETY: the handler does nothing, so it may run at any time.
+        let done = unsafe { signal::sigaction(signal::Signal::SIGINT, &action) };
+        if let Err(error) = done {
+            log::debug!("interrupts stay caught: {error}");
         }
     }
 }
 
-/// From here on an interrupt ends gilscope at once: the user asked to finish, and asks again.
-pub fn let_interrupt_end() {
-    // SAFETY: the default action replaces a handler; nothing else is shared with it.
-    let done = unsafe { signal::signal(signal::Signal::SIGINT, signal::SigHandler::SigDfl) };
-    if let Err(error) = done {
-        log::debug!("interrupts stay caught: {error}");
-    }
-}
+extern "C" fn is_heard(_: libc::c_int) {}
 
 /// The terminal sends an interrupt to the command too; what came from elsewhere is handed on.
 pub fn forward(signal: signal::Signal, command: &Launched) {

@@ -6,7 +6,7 @@ use super::{
     options::{Options, Source, Subject},
     progress::ProgressLine,
     report,
-    signals::{Signals, forward, let_interrupt_end},
+    signals::{Signals, forward},
 };
 use crate::{
     interpreter::Interpreter,
@@ -63,7 +63,7 @@ fn trace_processes(options: &Options, pids: &[u32]) -> anyhow::Result<ExitCode> 
         eprintln!("{line}");
     }
     runtime.block_on(trace(options, &mut session, None, &mut signals))?;
-    let_interrupt_end();
+    signals.let_interrupt_end();
     report::write(options, &session.finish())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -106,6 +106,7 @@ fn session_options(options: &Options, follow_children: bool) -> watch::Options {
         limits: Limits::default(),
         max_threads: options.max_threads,
         max_locks: options.max_locks,
+        storms: options.storms,
         follow_children,
         source: match options.source {
             Source::Auto => None,
@@ -214,12 +215,17 @@ async fn trace(
     refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kernel_log = options.kernel_log.then(|| session.kernel_log()).flatten();
     let mut progress = ProgressLine::new(options);
+    let mut next_look = Instant::now();
     loop {
         tokio::select! {
             () = sleep(if session.is_starting() { POLL_STARTING } else { POLL }) => session.poll(),
             ready = ring.readable() => {
                 session.poll();
                 ready.context("cannot poll the ring buffer")?.clear_ready();
+            }
+            () = sleep_until(next_look) => {
+                next_look = Instant::now() + session.look();
+                progress.tell(session.news());
             }
             _ = refresh.tick() => {
                 session.refresh();

@@ -6,6 +6,7 @@ use super::object::Objects;
 use super::walk::RawFrame;
 use super::{lines, text};
 use crate::model::Frame;
+use gilscope_common::frames::{self, identity};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -54,12 +55,27 @@ impl Code {
 pub(super) struct Codes {
     objects: Objects,
     known: HashMap<u64, Rc<Code>>,
+    /// Those that the kernel has met, each by its identity as well.
+    recorded: HashMap<(u64, u32), Rc<Code>>,
     kept: usize,
     work: usize,
 }
 
+/// Beyond, it is no number of references to a code object.
+const MAX_REFERENCES: u64 = 1 << 20;
+/// The lowest 32 bits of the number of an immortal object: all (`Include/object.h`, 3.12), or the highest two (3.14); the highest 16 are flags then.
+const IMMORTAL: u64 = 0x8000_0000;
+
+/// Whether this is a living object's number of references. What it held stays in a freed one's memory for a while, but what it led to may have gone by then;
+/// its first word, which this is, becomes a pointer to the next free place, or 0 (`Objects/obmalloc.c`: `pymalloc_free`; glibc
+/// `malloc/malloc.c`: `tcache_put`).
+fn is_referenced(references: u64) -> bool {
+    let is_immortal = references & 0xffff_8000_0000 == IMMORTAL;
+    (1..MAX_REFERENCES).contains(&references) || is_immortal
+}
+
 impl Objects {
-    /// `None` where there is no code object.
+    /// `None` where there is no living code object.
     fn header(&self, address: u64) -> Option<Header> {
         let code = &self.layout.in_code;
         let units = match self.layout.position {
@@ -73,6 +89,11 @@ impl Objects {
         if block.word(self.layout.object_type)? != self.code_type {
             return None;
         }
+        if let Some(at) = self.layout.references()
+            && !is_referenced(block.word(at)?)
+        {
+            return None;
+        }
         let first_traceable = code.first_traceable.and_then(|at| block.int(at));
         Some(Header {
             file: block.word(code.file)?,
@@ -83,6 +104,14 @@ impl Objects {
             first_traceable: first_traceable.unwrap_or(0),
             units: units.and_then(|at| block.word(at)).unwrap_or(0),
         })
+    }
+
+    /// As the kernel tells it.
+    fn identity(&self, header: &Header) -> Option<u32> {
+        let hash = self.layout.text.hash();
+        let name_hash = self.word(header.name, hash.into())?;
+        let first_line = header.first_line.cast_unsigned();
+        Some(identity(header.file, header.name, name_hash, first_line))
     }
 
     /// The function with this code object; `None` where there is none.
@@ -112,14 +141,60 @@ impl Codes {
         Codes {
             objects,
             known: HashMap::new(),
+            recorded: HashMap::new(),
             kept: 0,
             work: MAX_WORK,
         }
     }
 
+    /// More may be read and looked through again.
+    pub(super) fn renew(&mut self) {
+        self.work = MAX_WORK;
+    }
+
     /// The function of a frame. An error where it leads to none; `Ok(None)` where the function has not begun yet.
     pub(super) fn frame(&mut self, frame: &RawFrame) -> Result<Option<Frame>, Unreadable> {
         let code = self.code(frame.code).ok_or(Unreadable)?;
+        self.at(frame, &code)
+    }
+
+    /// The same of a frame that the kernel has read. Its code object may have become another since: then it is an error.
+    pub(super) fn recorded(&mut self, frame: &frames::Frame) -> Result<Option<Frame>, Unreadable> {
+        let key = (frame.code, frame.identity);
+        let code = match self.recorded.get(&key) {
+            Some(code) => Rc::clone(code),
+            None => {
+                let code = self.read_recorded(frame).ok_or(Unreadable)?;
+                if self.keep(&code) {
+                    self.recorded.clear();
+                }
+                self.recorded.insert(key, Rc::clone(&code));
+                code
+            }
+        };
+        let raw = RawFrame {
+            code: frame.code,
+            instruction: frame.instruction,
+            owner: self
+                .objects
+                .layout
+                .owner
+                .and(u8::try_from(frame.owner).ok()),
+            ..RawFrame::default()
+        };
+        self.at(&raw, &code)
+    }
+
+    /// It has to be the same before and after its names are read.
+    fn read_recorded(&mut self, frame: &frames::Frame) -> Option<Rc<Code>> {
+        let header = self.objects.header(frame.code)?;
+        let code = self.read(header)?;
+        let now = self.objects.header(frame.code)?;
+        let is_it = now == header && self.objects.identity(&now)? == frame.identity;
+        is_it.then_some(code)
+    }
+
+    fn at(&mut self, frame: &RawFrame, code: &Code) -> Result<Option<Frame>, Unreadable> {
         let index = self.index(frame, &code.header);
         let is_generator = frame.owner.is_none_or(|owner| owner == OF_GENERATOR);
         if !is_generator && index.is_some_and(|index| index < code.header.first_traceable * UNIT) {
@@ -129,7 +204,7 @@ impl Codes {
             name: code.function.name.clone(),
             qualified_name: code.qualified_name.clone(),
             file: code.function.file.clone(),
-            line: index.and_then(|index| self.line(&code, index)),
+            line: index.and_then(|index| self.line(code, index)),
         }))
     }
 
@@ -139,21 +214,33 @@ impl Codes {
         if let Some(code) = known.filter(|code| code.header == header) {
             return Some(Rc::clone(code));
         }
+        let code = self.read(header)?;
+        if self.keep(&code) {
+            self.known.clear();
+        }
+        self.known.insert(address, Rc::clone(&code));
+        Some(code)
+    }
+
+    fn read(&mut self, header: Header) -> Option<Rc<Code>> {
         let (memory, layout) = (self.objects.memory, self.objects.layout);
         let qualified_name = header.qualified_name;
-        let code = Rc::new(Code {
+        Some(Rc::new(Code {
             header,
             function: self.objects.names(&header)?,
             qualified_name: qualified_name.and_then(|name| text::read(memory, name, layout.text)),
             lines: self.lines(&header),
-        });
+        }))
+    }
+
+    /// Counts what is remembered; whether it is too much, so that all else has to be forgotten.
+    fn keep(&mut self, code: &Code) -> bool {
         self.kept += code.size();
-        if self.kept > MAX_KEPT {
-            self.known.clear();
+        let too_much = self.kept > MAX_KEPT;
+        if too_much {
             self.kept = code.size();
         }
-        self.known.insert(address, Rc::clone(&code));
-        Some(code)
+        too_much
     }
 
     fn lines(&mut self, header: &Header) -> Vec<u8> {
@@ -196,3 +283,26 @@ const UNIT: i32 = 2;
 /// A frame does not lead to a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As they were seen, and what takes their place.
+    #[test]
+    fn numbers_of_references() {
+        for living in [
+            1,
+            2,
+            500_000,
+            0xffff_ffff,
+            0xc000_0000,
+            0x0004_0000_c000_0000,
+        ] {
+            assert!(is_referenced(living), "{living:#x}");
+        }
+        for freed in [0, 0x7f12_3456_7890, 0x55aa_1234_5670, 0x1ab_c3d0] {
+            assert!(!is_referenced(freed), "{freed:#x}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! What is known of each version is data in [`layout`]; [`locate`] follows it through the target's
 //! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Its threads are in
-//! [`threads`], the functions that they run in [`stacks`]. Attaching to what is found is not this room's job.
+//! [`threads`], the functions that they run in [`stacks`], and those that the kernel saw them run in [`recorded`]. Attaching to what is found is not this room's job.
 
 mod code;
 mod detect;
@@ -15,6 +15,7 @@ pub mod layout;
 mod lines;
 mod locate;
 mod object;
+mod recorded;
 mod rlock;
 mod running;
 mod semaphore;
@@ -30,6 +31,7 @@ pub use detect::Libc;
 pub use error::InterpreterError;
 pub use find::Interpreter;
 pub use function::{Function, purpose};
+pub use recorded::RecordedStacks;
 pub use stacks::{MAX_FRAMES, Stacks};
 pub use threads::ThreadState;
 pub use version::{Level, Version};

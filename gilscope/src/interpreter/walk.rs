@@ -9,7 +9,7 @@ const MARKS: u64 = 3;
 /// A frame that may be a function's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RawFrame {
-    address: u64,
+    pub(super) address: u64,
     /// Address of its code object.
     pub(super) code: u64,
     /// As [`Position`] says.

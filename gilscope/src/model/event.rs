@@ -1,7 +1,9 @@
 //! What happened in a target, one event at a time, as the analysis sees it.
 
+use super::call::Call;
 use super::lock::{LockTotals, LockWait};
 use super::report::TickSource;
+use super::stack::PythonStack;
 
 /// What an interval was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Interval {
     pub start_ns: u64,
     /// Last sleep's exit.
     pub end_ns: u64,
+    /// What the thread came back from before.
+    pub after: Call,
 }
 
 /// A thread was there when tracing began, or has begun since.
@@ -92,6 +96,10 @@ pub struct GilTotals {
     pub wait_sum_ns: u64,
     /// The longest.
     pub wait_max_ns: u64,
+    /// Of their time, that on the CPU.
+    pub wait_on_cpu_ns: u64,
+    /// Of their time, that runnable.
+    pub wait_runnable_ns: u64,
     /// Finished forced switches.
     pub yields: u64,
     /// Their time.
@@ -108,6 +116,80 @@ pub struct GilTotals {
     pub unfinished_at_start_ns: u64,
     /// Time of a wait that is under way now.
     pub unfinished_at_end_ns: u64,
+    /// Since when it is, if one is: seen from its beginning or not.
+    pub waiting_since_ns: Option<u64>,
+}
+
+/// A thread that had a GIL while another waited for it, as the kernel has counted it so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocking {
+    /// Thread that waited.
+    pub waiter: u32,
+    /// When that began to be followed; tells apart threads that had the same id one after the other.
+    pub started_ns: u64,
+    /// Index of the GIL in its process.
+    pub gil_id: u32,
+    /// Thread that had it; `None`: nobody, it was dropped and not yet taken.
+    pub holder: Option<u32>,
+    /// Parts of waits, each without a break.
+    pub parts: u64,
+    /// Their time.
+    pub sum_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Of their time, that in which the holder was on the CPU.
+    pub on_cpu_ns: u64,
+    /// In which it was runnable.
+    pub runnable_ns: u64,
+    /// In which it was asleep.
+    pub asleep_ns: u64,
+}
+
+/// How a thread slept with a GIL held while another waited for it, as the kernel has counted it so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HolderSleeps {
+    /// Thread that waited.
+    pub waiter: u32,
+    /// When that began to be followed.
+    pub started_ns: u64,
+    /// Index of the GIL.
+    pub gil_id: u32,
+    /// Thread that slept.
+    pub holder: u32,
+    /// What in.
+    pub call: Call,
+    /// Sleeps that the waiter has met.
+    pub count: u64,
+    /// Time that it has waited for them.
+    pub sum_ns: u64,
+}
+
+/// How long threads that were at one place in Python waited for one that was at another, as far as both were looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitedAt {
+    /// Index of the GIL in its process.
+    pub gil_id: u32,
+    /// Thread that had it.
+    pub holder: u32,
+    /// Number of the stack that waited, as [`Event::Stack`] has told it; 0: not read.
+    pub waiter_stack: u64,
+    /// That of the holder.
+    pub holder_stack: u64,
+    /// Stretches of waits that have been added.
+    pub count: u64,
+    /// Their time.
+    pub sum_ns: u64,
+}
+
+/// A look at a process, several a second: what came before of each thread's totals was counted at this moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// When.
+    pub at_ns: u64,
+    /// The process's system time so far, where it could be read.
+    pub system_ns: Option<u64>,
+    /// Records lost so far, of all processes.
+    pub events_lost: u64,
 }
 
 /// One thing that happened.
@@ -129,4 +211,14 @@ pub enum Event {
     Lock(LockWait),
     /// What the kernel counted of a thread's waits for such locks (its id first) so far; replaces what it said before.
     LockTotals(u32, LockTotals),
+    /// Who had a GIL while a thread waited; replaces what was said of the two before.
+    Blocking(Blocking),
+    /// How the holder slept while a thread waited; replaces what was said of the same before.
+    HolderSleeps(HolderSleeps),
+    /// A Python stack has been read; it has this number from now on.
+    Stack(u64, PythonStack),
+    /// Threads have waited so much more at a place.
+    WaitedAt(WaitedAt),
+    /// A look at the process.
+    Look(Look),
 }

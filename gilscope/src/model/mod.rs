@@ -3,6 +3,7 @@
 //! Plain data without I/O, so that what is measured, decoded from a file or made up by a test walks
 //! the same road.
 
+mod call;
 mod dump;
 mod event;
 mod gil;
@@ -10,20 +11,27 @@ mod lock;
 mod progress;
 mod report;
 mod stack;
+mod storm;
 
+pub use call::{Call, system_call};
 pub use dump::{
     DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpGil, DumpLock, DumpThread, Owner,
     Resource,
 };
 pub use event::{
-    Event, GilTotals, Interval, IntervalKind, ThreadEnd, ThreadFacts, ThreadStart, ThreadTotals,
+    Blocking, Event, GilTotals, HolderSleeps, Interval, IntervalKind, Look, ThreadEnd, ThreadFacts,
+    ThreadStart, ThreadTotals, WaitedAt,
 };
 pub use gil::{CondvarLock, FoundBy, Gil, GilLock, GilOwner, WaitSource};
 pub use lock::{LockId, LockKind, LockTotals, LockWait, Purpose};
 pub use progress::Progress;
 pub use report::{
-    CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary, Host, LockReport, LockWaits, Loss,
-    OtherLocks, OtherThreads, ProcessEnd, ProcessReport, Report, SCHEMA, SCHEMA_VERSION,
-    ThreadReport, TickSource, Unfinished, WaitLoss,
+    AsleepWithGil, BlockedAt, BlockedBy, CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary,
+    Host, LockReport, LockWaits, Loss, OtherBlockedAt, OtherLocks, OtherThreads, ProcessEnd,
+    ProcessReport, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss,
+    WaitParts, WaitsAfter,
 };
-pub use stack::{Frame, Stack};
+pub use stack::{Frame, PythonStack, Stack};
+pub use storm::{
+    OtherStorms, Storm, StormHolder, StormKind, StormNews, StormThread, StormThresholds, WhatIf,
+};

@@ -5,6 +5,8 @@
 
 use super::gil::{FoundBy, WaitSource};
 use super::lock::{LockKind, Purpose};
+use super::stack::PythonStack;
+use super::storm::{OtherStorms, Storm, WhatIf};
 use serde::Serialize;
 
 /// The value of [`Report::schema`].
@@ -84,12 +86,143 @@ pub struct ProcessReport {
     pub threads: Vec<ThreadReport>,
     /// Threads merged beyond the row limit.
     pub other_threads: Option<OtherThreads>,
+    /// Who had a GIL while others waited for it, longest first.
+    pub blocked_by: Vec<BlockedBy>,
+    /// Of all time waited, that in which nobody had the GIL: it was dropped and not yet taken.
+    pub blocked_by_nobody_ns: u64,
+    /// Of all time waited, that in which it is not known who had the GIL.
+    pub blocked_by_unknown_ns: u64,
+    /// Who slept with a GIL held while others waited for it, and what in; longest first.
+    pub asleep_with_gil: Vec<AsleepWithGil>,
+    /// Recorded waits by what the thread came back from before; longest first.
+    pub waits_after: Vec<WaitsAfter>,
+    /// Where in Python threads waited, and where the one was that had the GIL; longest first. Stacks are read at a bounded rate: this is
+    /// the part of the time waited for which at least one of the two is known.
+    pub waited_at: Vec<BlockedAt>,
+    /// Of that, with all rows, the time for which both are.
+    pub waited_at_both_ns: u64,
+    /// Rows beyond the limit.
+    pub other_waited_at: Option<OtherBlockedAt>,
+    /// The stacks of [`ProcessReport::waited_at`], by their index.
+    pub stacks: Vec<PythonStack>,
     /// Locks that are no GIL, most waited for first.
     pub locks: Vec<LockReport>,
     /// Waits for locks merged beyond the row limit.
     pub other_locks: Option<OtherLocks>,
     /// What was lost of the waits for locks.
     pub lock_loss: WaitLoss,
+    /// Stretches of time in which it lost more than it should, most waited in first.
+    pub storms: Vec<Storm>,
+    /// Storms beyond the limit.
+    pub other_storms: Option<OtherStorms>,
+    /// What it could gain if its threads had not to wait for each other; `None` if none was seen to wait.
+    pub what_if: Option<WhatIf>,
+}
+
+/// A thread that had a GIL while another waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockedBy {
+    /// Id of the thread that waited.
+    pub waiter: u32,
+    /// Index of the GIL.
+    pub gil_id: u32,
+    /// Id of the thread that had it.
+    pub holder: u32,
+    /// Parts of waits, each without a break.
+    pub count: u64,
+    /// Their time.
+    pub sum_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Of their time, that in which the holder was on the CPU.
+    pub on_cpu_ns: u64,
+    /// In which it was runnable: preempted, or woken and not yet scheduled.
+    pub runnable_ns: u64,
+    /// In which it was asleep.
+    pub asleep_ns: u64,
+    /// In which it is not known what it did.
+    pub unknown_ns: u64,
+}
+
+/// A thread that slept with a GIL held while others waited for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AsleepWithGil {
+    /// Its id.
+    pub holder: u32,
+    /// Index of the GIL.
+    pub gil_id: u32,
+    /// The system call that it slept in, or `no-syscall`; `None` where that is not known.
+    pub syscall: Option<&'static str>,
+    /// The system call's number.
+    pub syscall_number: Option<u16>,
+    /// Sleeps that waiters have met, each of them.
+    pub count: u64,
+    /// Time that they have waited for it.
+    pub sum_ns: u64,
+}
+
+/// Waits of threads that had come back from the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WaitsAfter {
+    /// A system call in which the thread had slept, `no-syscall`, or `eval-loop`; `None` where that is not known.
+    pub after: Option<&'static str>,
+    /// The system call's number.
+    pub syscall_number: Option<u16>,
+    /// Waits.
+    pub count: u64,
+    /// Their time.
+    pub sum_ns: u64,
+}
+
+/// What threads did in their finished waits for a GIL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WaitParts {
+    /// Asleep.
+    pub asleep_ns: u64,
+    /// Woken, or preempted, and not yet scheduled.
+    pub runnable_ns: u64,
+    /// On the CPU, on the way to the next sleep.
+    pub on_cpu_ns: u64,
+    /// Not known.
+    pub unknown_ns: u64,
+}
+
+impl WaitParts {
+    /// Adds another's.
+    pub fn add(&mut self, other: WaitParts) {
+        self.asleep_ns = self.asleep_ns.saturating_add(other.asleep_ns);
+        self.runnable_ns = self.runnable_ns.saturating_add(other.runnable_ns);
+        self.on_cpu_ns = self.on_cpu_ns.saturating_add(other.on_cpu_ns);
+        self.unknown_ns = self.unknown_ns.saturating_add(other.unknown_ns);
+    }
+}
+
+/// A place in Python at which threads waited, and the one at which another had the GIL meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BlockedAt {
+    /// Index of the GIL.
+    pub gil_id: u32,
+    /// Index of the stack that waited in [`ProcessReport::stacks`].
+    pub waiter_stack: Option<usize>,
+    /// Id of the thread that had the GIL.
+    pub holder: u32,
+    /// Index of its stack.
+    pub holder_stack: Option<usize>,
+    /// Stretches of waits.
+    pub count: u64,
+    /// Their time.
+    pub sum_ns: u64,
+}
+
+/// Places that have no row of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OtherBlockedAt {
+    /// How many rows were merged.
+    pub rows: u64,
+    /// Stretches of waits.
+    pub count: u64,
+    /// Their time.
+    pub sum_ns: u64,
 }
 
 /// The end of a process.
@@ -205,6 +338,8 @@ pub struct GilWaits {
     pub gil_id: u32,
     /// Contended acquisitions.
     pub wait: HistogramSummary,
+    /// What the thread did in them.
+    pub wait_parts: WaitParts,
     /// Forced switches: gave way and slept until another took the GIL.
     #[serde(rename = "yield")]
     pub forced_switch: HistogramSummary,
@@ -300,6 +435,8 @@ pub struct OtherThreads {
     pub threads: u64,
     /// Their waits.
     pub wait: HistogramSummary,
+    /// What they did in them.
+    pub wait_parts: WaitParts,
     /// Their forced switches.
     #[serde(rename = "yield")]
     pub forced_switch: HistogramSummary,

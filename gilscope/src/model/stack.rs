@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// A Python function that a thread is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Frame {
     /// `co_name`.
     pub name: String,
@@ -28,4 +28,15 @@ pub struct Stack {
     pub unreadable: u64,
     /// It was the same before and after it was read. What runs meanwhile may not be, and then its functions may be of different moments.
     pub consistent: bool,
+}
+
+/// Python functions of a thread, as the kernel has read them while it waited for a GIL or had it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct PythonStack {
+    /// The innermost first.
+    pub frames: Vec<Frame>,
+    /// There are more.
+    pub truncated: bool,
+    /// Functions that could not be read, or whose code was gone before its names were: not among [`PythonStack::frames`].
+    pub unreadable: u64,
 }

@@ -1,9 +1,10 @@
 //! A report for the tests of this room.
 
 use crate::model::{
-    CpuTime, FoundBy, GilInfo, GilWaits, HistogramSummary, Host, LockKind, LockReport, Loss,
-    ProcessReport, Purpose, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished,
-    WaitLoss, WaitSource,
+    AsleepWithGil, BlockedAt, BlockedBy, CpuTime, FoundBy, Frame, GilInfo, GilWaits,
+    HistogramSummary, Host, LockKind, LockReport, Loss, ProcessReport, Purpose, PythonStack,
+    Report, SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind, StormThread, ThreadReport,
+    TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -115,9 +116,93 @@ pub(super) fn process() -> ProcessReport {
         contended_ns: 6_230 * MS,
         threads: vec![worker, main, idle(4_250)],
         other_threads: None,
+        blocked_by: vec![
+            blocked_by(4_242, 4_243, 610 * MS),
+            blocked_by(4_243, 4_242, 270 * MS),
+        ],
+        blocked_by_nobody_ns: 7 * MS,
+        blocked_by_unknown_ns: 41 * MS,
+        asleep_with_gil: vec![AsleepWithGil {
+            holder: 4_243,
+            gil_id: 0,
+            syscall: Some("fsync"),
+            syscall_number: Some(74),
+            count: 9,
+            sum_ns: 61 * MS,
+        }],
+        waits_after: vec![
+            waits_after(Some("recvfrom"), Some(45), 400, 5_970),
+            waits_after(Some("eval-loop"), None, 12_345, 1_000),
+        ],
+        waited_at: waited_at(),
+        waited_at_both_ns: 850 * MS,
+        other_waited_at: None,
+        stacks: vec![stack("handle", 12), stack("render", 98)],
         locks: Vec::new(),
         other_locks: None,
         lock_loss: WaitLoss::default(),
+        storms: Vec::new(),
+        other_storms: None,
+        what_if: None,
+    }
+}
+
+fn waited_at() -> Vec<BlockedAt> {
+    let row = |waiter_stack, holder, holder_stack, sum_ns| BlockedAt {
+        gil_id: 0,
+        waiter_stack,
+        holder,
+        holder_stack,
+        count: 170,
+        sum_ns,
+    };
+    vec![
+        row(Some(0), 4_243, Some(1), 600 * MS),
+        row(Some(1), 4_242, Some(0), 250 * MS),
+        row(Some(0), 4_243, None, 10 * MS),
+    ]
+}
+
+fn stack(function: &str, line: u32) -> PythonStack {
+    let frame = |name: &str, line| Frame {
+        name: name.to_owned(),
+        qualified_name: Some(format!("App.{name}")),
+        file: "/srv/app/app.py".to_owned(),
+        line: Some(line),
+    };
+    PythonStack {
+        frames: vec![frame(function, line), frame("main", 140)],
+        truncated: false,
+        unreadable: 0,
+    }
+}
+
+fn waits_after(
+    after: Option<&'static str>,
+    syscall_number: Option<u16>,
+    count: u64,
+    sum_ms: u64,
+) -> WaitsAfter {
+    WaitsAfter {
+        after,
+        syscall_number,
+        count,
+        sum_ns: sum_ms * MS,
+    }
+}
+
+fn blocked_by(waiter: u32, holder: u32, sum_ns: u64) -> BlockedBy {
+    BlockedBy {
+        waiter,
+        gil_id: 0,
+        holder,
+        count: 120,
+        sum_ns,
+        max_ns: 12 * MS,
+        on_cpu_ns: sum_ns / 10 * 7,
+        runnable_ns: sum_ns / 10,
+        asleep_ns: sum_ns / 10,
+        unknown_ns: sum_ns / 10,
     }
 }
 
@@ -132,6 +217,50 @@ pub(super) fn lock(id: u32, purpose: Purpose, wait: HistogramSummary) -> LockRep
         threads: 3,
         wait,
         unfinished: Unfinished::default(),
+    }
+}
+
+/// A storm in which two threads waited.
+pub(super) fn storm() -> Storm {
+    let thread = |tid, waited_ms| StormThread {
+        tid,
+        waited_ns: waited_ms * MS,
+    };
+    Storm {
+        kind: StormKind::Contention,
+        gil_id: None,
+        started_at_ns: 1_200 * MS,
+        length_ns: 3_000 * MS,
+        unfinished: false,
+        figures_ns: 3_000 * MS,
+        waiters_peak: 2,
+        waited_ns: 4_500 * MS,
+        on_cpu_ns: 3_100 * MS,
+        runnable_ns: 20 * MS,
+        system_ns: Some(1_400 * MS),
+        futile_wakeups: 30_000,
+        voluntary_switches: 42_000,
+        gil_switches: 36_000,
+        threads_waited: 2,
+        threads: vec![thread(4_242, 2_500), thread(4_243, 2_000)],
+        top_holder: Some(StormHolder {
+            tid: 4_243,
+            blocked_ns: 3_000 * MS,
+            stack: Some(1),
+        }),
+        events_lost: 0,
+    }
+}
+
+/// What there is to gain.
+pub(super) fn what_if() -> WhatIf {
+    WhatIf {
+        cpus: 2,
+        wanted_at_once: 2.119,
+        without_gil_at_most: 1.489,
+        processes: 3,
+        tid: Some(4_243),
+        thread_at_most: Some(1.989),
     }
 }
 

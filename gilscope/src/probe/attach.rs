@@ -17,7 +17,11 @@ use aya::{
     programs::{Program, RawTracePoint, TracePoint, UProbe, uprobe::UProbeScope},
 };
 use gilscope_common::{
-    maps::{CallerKey, Counters, Target, Thread, Totals, TotalsKey, WordInfo, WordKey},
+    holder::{Blocked, BlockedKey, SleepKey, Sleeps, Turns},
+    maps::{
+        CallerKey, Counters, GilKey, StackKey, StackTime, Target, Thread, TidKey, Totals,
+        TotalsKey, WordInfo, WordKey,
+    },
     wait::{Finished, GilAddresses, phase, word},
 };
 use std::{
@@ -66,7 +70,12 @@ pub struct Probe {
     targets: HashMap<MapData, u32, Target>,
     words: HashMap<MapData, WordKey, WordInfo>,
     threads: HashMap<MapData, u32, Thread>,
+    tids: HashMap<MapData, TidKey, u32>,
     totals: HashMap<MapData, TotalsKey, Totals>,
+    turns: HashMap<MapData, GilKey, Turns>,
+    blocked: HashMap<MapData, BlockedKey, Blocked>,
+    sleeps: HashMap<MapData, SleepKey, Sleeps>,
+    stack_times: HashMap<MapData, StackKey, StackTime>,
     counters: PerCpuArray<MapData, Counters>,
     records: RingBuf<MapData>,
     stopped: Array<MapData, u32>,
@@ -98,7 +107,12 @@ impl Probe {
             targets: take(&mut ebpf, "TARGETS")?,
             words: take(&mut ebpf, "WORDS")?,
             threads: take(&mut ebpf, "THREADS")?,
+            tids: take(&mut ebpf, "TIDS")?,
             totals: take(&mut ebpf, "TOTALS")?,
+            turns: take(&mut ebpf, "TURNS")?,
+            blocked: take(&mut ebpf, "BLOCKED")?,
+            sleeps: take(&mut ebpf, "SLEEPS")?,
+            stack_times: take(&mut ebpf, "STACK_TIMES")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             records: take(&mut ebpf, "RECORDS")?,
             stopped: take(&mut ebpf, STOPPED)?,
@@ -241,6 +255,9 @@ impl Probe {
         gil: &Gil,
         source: WaitSource,
     ) -> Result<(), ProbeError> {
+        self.turns
+            .insert(GilKey { tgid: pid, gil_id }, Turns::NONE, 0)
+            .map_err(|error| map_error("write", "TURNS", &error))?;
         for (address, word) in words_of(gil, source) {
             let key = WordKey {
                 address,
@@ -263,14 +280,15 @@ impl Probe {
     }
 
     /// No longer measures a GIL.
-    pub fn unwatch(&mut self, pid: u32, gil: &Gil, source: WaitSource) {
+    pub fn unwatch(&mut self, pid: u32, gil_id: u32, gil: &Gil, source: WaitSource) {
+        // What is not there any more is as good as removed.
+        let _ = self.turns.remove(&GilKey { tgid: pid, gil_id });
         for (address, _) in words_of(gil, source) {
             let key = WordKey {
                 address,
                 tgid: pid,
                 padding: 0,
             };
-            // One that is not there any more is as good as removed.
             let _ = self.words.remove(&key);
         }
     }
@@ -290,6 +308,11 @@ impl Probe {
             self.totals
                 .insert(key, Totals::default(), NO_EXIST)
                 .map_err(|error| map_error("write", "TOTALS", &error))?;
+        }
+        if thread.ns_tid != 0 && thread.ns_tid != thread.tid {
+            let (tgid, ns_tid) = (thread.tgid, thread.ns_tid);
+            // What finds no room is not known as a holder, as in the programs.
+            let _ = self.tids.insert(TidKey { tgid, ns_tid }, thread.tid, 0);
         }
         match self.threads.insert(thread.tid, thread, NO_EXIST) {
             Ok(()) => Ok(true),
@@ -328,6 +351,36 @@ impl Probe {
         }
     }
 
+    /// Who has had a GIL while which thread waited for it, as the kernel has counted it so far.
+    pub fn blocked(&self) -> Vec<(BlockedKey, Blocked)> {
+        self.blocked.iter().filter_map(Result::ok).collect()
+    }
+
+    /// Forgets that of a waiter that is gone.
+    pub fn remove_blocked(&mut self, key: &BlockedKey) {
+        let _ = self.blocked.remove(key);
+    }
+
+    /// How holders slept while which thread waited, as the kernel has counted it so far.
+    pub fn sleeps(&self) -> Vec<(SleepKey, Sleeps)> {
+        self.sleeps.iter().filter_map(Result::ok).collect()
+    }
+
+    /// Forgets that of a waiter that is gone.
+    pub fn remove_sleeps(&mut self, key: &SleepKey) {
+        let _ = self.sleeps.remove(key);
+    }
+
+    /// How long which stack has waited for which, as the kernel has counted it so far.
+    pub fn stack_times(&self) -> Vec<(StackKey, StackTime)> {
+        self.stack_times.iter().filter_map(Result::ok).collect()
+    }
+
+    /// Makes room for other stacks.
+    pub fn remove_stack_time(&mut self, key: &StackKey) {
+        let _ = self.stack_times.remove(key);
+    }
+
     /// Forgets what the kernel counted of a thread that is gone.
     pub fn remove_totals(&mut self, key: &TotalsKey) {
         let _ = self.totals.remove(key);
@@ -350,6 +403,9 @@ impl Probe {
                 reads_failed: sum.reads_failed + one.reads_failed,
                 condvar_waits: sum.condvar_waits + one.condvar_waits,
                 condvar_returns: sum.condvar_returns + one.condvar_returns,
+                stacks: sum.stacks + one.stacks,
+                stacks_moved: sum.stacks_moved + one.stacks_moved,
+                stacks_lost: sum.stacks_lost + one.stacks_lost,
             }))
     }
 
@@ -395,11 +451,13 @@ pub fn fields_of(gil: &Gil) -> GilAddresses {
             last_holder: lock.last_holder,
             locked: lock.locked,
             switch_number: lock.switch_number,
+            mutex: lock.mutex,
         },
         GilLock::Semaphore { current_thread } => GilAddresses {
             last_holder: *current_thread,
             locked: gil.address,
             switch_number: 0,
+            mutex: 0,
         },
     }
 }

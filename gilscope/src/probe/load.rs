@@ -8,7 +8,7 @@ use std::{error::Error, io};
 /// Built from `gilscope-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/gilscope.bpf.o");
 
-/// How much the kernel sets aside. Each entry takes some 350 bytes of kernel memory.
+/// How much the kernel sets aside. Each entry takes some 500 bytes of kernel memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Threads followed at one time.
@@ -37,7 +37,8 @@ struct KernelFacts {
     task_exit_code_offset: u32,
     /// 0 where the kernel does not tell.
     task_fs_base_offset: u32,
-    /// 1 where the kernel has the helper `bpf_task_pt_regs` (5.15+).
+    /// 1 where the kernel has the helper `bpf_task_pt_regs` (5.15+). Older ones take minutes to verify the walk of Python's frames, so
+    /// it tells whether stacks are read too.
     has_task_registers: u32,
 }
 
@@ -81,6 +82,7 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .override_global("TASK_PID_OFFSET", &facts.task_pid_offset, true)
         .override_global("TASK_STATE_OFFSET", &facts.task_state_offset, true)
         .override_global("TASK_FS_BASE_OFFSET", &facts.task_fs_base_offset, true)
+        .override_global("READS_STACKS", &facts.has_task_registers, true)
         .override_global("HAS_TASK_REGISTERS", &facts.has_task_registers, true)
         .override_global("TASK_EXIT_CODE_OFFSET", &facts.task_exit_code_offset, true)
         .map_max_entries("TARGETS", limits.processes)
@@ -89,6 +91,10 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .map_max_entries("CALLERS", MAX_CALLERS)
         .map_max_entries("THREADS", limits.threads)
         .map_max_entries("TOTALS", limits.threads.saturating_mul(2))
+        .map_max_entries("TURNS", limits.processes.saturating_mul(4))
+        .map_max_entries("BLOCKED", limits.threads)
+        .map_max_entries("SLEEPS", limits.threads)
+        .map_max_entries("TIDS", limits.threads)
         .map_max_entries("RECORDS", limits.ring_bytes)
         .load(OBJECT)
         .map_err(|error| refused("object", &error))

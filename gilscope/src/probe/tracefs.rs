@@ -7,15 +7,23 @@ use super::ProbeError;
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
+    unistd::fchdir,
 };
-use std::{fs::File, io, path::Path};
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path};
 
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// tracefs within reach, for as long as this lives: then the mount namespace is as before.
 pub struct Tracefs {
     root: &'static Path,
-    home: Option<File>,
+    home: Option<Home>,
+}
+
+/// Where the process was before. To return to a mount namespace is to be in its root directory (`fs/namespace.c`: `mntns_install`),
+/// from where a relative path is another.
+struct Home {
+    namespace: File,
+    folder: File,
 }
 
 impl Tracefs {
@@ -57,10 +65,28 @@ impl Tracefs {
 impl Drop for Tracefs {
     fn drop(&mut self) {
         if let Some(home) = &self.home
-            && let Err(error) = setns(home, CloneFlags::CLONE_NEWNS)
+            && let Err(error) = home.enter()
         {
             log::warn!("cannot return to the original mount namespace: {error}");
         }
+    }
+}
+
+impl Home {
+    fn here() -> io::Result<Self> {
+        let path_only = libc::O_PATH | libc::O_DIRECTORY;
+        Ok(Self {
+            namespace: File::open("/proc/self/ns/mnt")?,
+            folder: File::options()
+                .read(true)
+                .custom_flags(path_only)
+                .open(".")?,
+        })
+    }
+
+    fn enter(&self) -> nix::Result<()> {
+        setns(&self.namespace, CloneFlags::CLONE_NEWNS)?;
+        fchdir(&self.folder)
     }
 }
 
@@ -71,8 +97,8 @@ fn find() -> Option<&'static Path> {
         .find(|root| root.join("events").is_dir())
 }
 
-fn mount_privately() -> io::Result<File> {
-    let home = File::open("/proc/self/ns/mnt")?;
+fn mount_privately() -> io::Result<Home> {
+    let home = Home::here()?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&str>;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

@@ -6,8 +6,10 @@ use crate::{
     target::{Thread as TargetThread, process::Stat},
 };
 use gilscope_common::{
+    holder::{BlockedKey, Division},
     lock::Lock,
-    maps::Thread,
+    maps::{StackKey, Thread},
+    parts::{Slept, call},
     sched::{Sched, state},
     wait::{Wait, word},
 };
@@ -37,10 +39,25 @@ pub fn thread<'a>(
         'R' => state::UNKNOWN,
         _ => state::ASLEEP,
     };
+    let mut sched = Sched::seen(now_ns, state);
+    let mut slept = Slept::NONE;
+    if state == state::ASLEEP
+        && let Ok(Some(call)) = thread.system_call()
+    {
+        sched.call = call::of(call.number);
+        slept.sleeps(sched.call, 0);
+    }
     Thread {
+        dropped: 0,
+        division: Division::NONE,
+        blocked: BlockedKey::NONE,
+        stacks: StackKey::NONE,
         started_ns: now_ns,
         ended_ns: 0,
-        sched: Sched::seen(now_ns, state),
+        sched,
+        slept,
+        ns_tid: 0,
+        padding: 0,
         wait,
         lock,
         tgid: pid,

@@ -13,6 +13,14 @@ pub fn now_ns() -> u64 {
     seconds * 1_000_000_000 + nanoseconds
 }
 
+/// Processor time of this process so far.
+pub fn cpu_time_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).map_or(0, |used| {
+        let (seconds, nanoseconds) = (used.tv_sec().unsigned_abs(), used.tv_nsec().unsigned_abs());
+        seconds * 1_000_000_000 + nanoseconds
+    })
+}
+
 /// RFC 3339 in UTC, to the millisecond.
 pub fn rfc_3339(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time)

@@ -1,6 +1,9 @@
 //! What a run is asked to do.
 
-use crate::{model::WaitSource, probe::Limits};
+use crate::{
+    model::{StormThresholds, WaitSource},
+    probe::Limits,
+};
 
 /// How a run is made.
 #[derive(Clone, Copy, Debug)]
@@ -15,4 +18,6 @@ pub struct Options {
     pub follow_children: bool,
     /// What the waits are measured by.
     pub source: Option<WaitSource>,
+    /// What is a storm.
+    pub storms: StormThresholds,
 }

@@ -3,19 +3,26 @@
 use super::{Options, WatchError, begin, clock::now_ns, host::tick_source, locks, supported};
 use crate::{
     analyse,
-    collect::{EndedThread, gil_totals, thread_totals},
-    interpreter::{Interpreter, Libc, layout::has_parking_lot},
+    collect::{EndedThread, call, gil_totals, thread_totals},
+    interpreter::{
+        Interpreter, Libc, RecordedStacks,
+        layout::{NO_FUNCTION_FROM, Position, has_parking_lot},
+    },
     model::{
-        Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, Interval, IntervalKind, LockId,
-        LockTotals, LockWait, ProcessEnd, ProcessReport, ThreadEnd, ThreadFacts, ThreadStart,
-        WaitLoss, WaitSource,
+        Blocking, Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, HolderSleeps, Interval,
+        IntervalKind, LockId, LockTotals, LockWait, Look, ProcessEnd, ProcessReport, StormNews,
+        StormThresholds, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource, WaitedAt,
     },
     probe::{Hooks, Library, Probe, fields_of, hooks},
     target::{self, elf::Symbol, process::Stat},
 };
 use gilscope_common::{
+    frames::Stack,
+    holder::{Blocked, BlockedKey, NOBODY, SleepKey, Sleeps},
     lock::LockPlace,
-    maps::{FrameOffsets, SemaphoreOffsets, Target, Thread, TotalsKey, source},
+    maps::{
+        FrameOffsets, SemaphoreOffsets, StackKey, StackTime, Target, Thread, TotalsKey, source,
+    },
     records::LockRecord,
     wait::{Finished, kind},
 };
@@ -38,10 +45,15 @@ pub struct Watched {
     /// Its C library and where that is loaded, once it is known.
     library: Option<(Rc<Library>, u64)>,
     purposes: locks::Purposes,
+    /// Reads its stacks, once there was one.
+    stacks: Option<RecordedStacks>,
     analysis: analyse::Process,
     max_locks: usize,
+    storms: StormThresholds,
     origin_ns: u64,
     from_ns: u64,
+    /// Its threads by what it calls them itself, where that is something else.
+    tids: HashMap<u32, u32>,
     /// The threads that were there at the beginning, as they were.
     at_start: HashMap<u32, Stat>,
     /// When, and how if that is known.
@@ -63,6 +75,7 @@ impl Watched {
         let mut watched = Self {
             analysis: analyse::Process::new(origin_ns, from_ns, options.max_threads),
             max_locks: options.max_locks,
+            storms: options.storms,
             process,
             interpreter,
             gils: Vec::new(),
@@ -72,8 +85,10 @@ impl Watched {
             hooks: None,
             library: None,
             purposes: locks::Purposes::default(),
+            stacks: None,
             origin_ns,
             from_ns,
+            tids: HashMap::new(),
             at_start: HashMap::new(),
             ended: None,
             program_began_ns: from_ns,
@@ -97,7 +112,8 @@ impl Watched {
         self.program_began_ns = self.from_ns;
         self.analysis =
             analyse::Process::new(self.origin_ns, self.from_ns, self.analysis.max_threads())
-                .with_max_locks(self.max_locks);
+                .with_max_locks(self.max_locks)
+                .with_storms(self.storms);
         // The process before its threads: a futex call in between makes its thread known by itself.
         self.follow(probe)?;
         self.add_threads(probe)
@@ -119,7 +135,10 @@ impl Watched {
             mutex_lock: mutex_lock.map_or(0, |function| function.address),
             mutex_lock_size: mutex_lock.map_or(0, |function| function.size),
             pidns_dev: namespace.dev,
-            pidns_ino: namespace.ino,
+            pidns_ino: match namespace.is_initial() {
+                true => 0,
+                false => namespace.ino,
+            },
             library: library.map_or(0, |(library, bias)| bias.wrapping_add(library.lowest)),
             library_size: library.map_or(0, |(library, _)| library.size),
             library_id: library.map_or(0, |(library, _)| library.id),
@@ -145,8 +164,11 @@ impl Watched {
         if !matches!(gil.lock, GilLock::Condvar(_)) {
             return None;
         }
+        let small = |offset: u64| u32::try_from(offset).unwrap_or(0);
+        let code = layout.in_code;
         Some(FrameOffsets {
             last_holder: fields_of(gil).last_holder,
+            locked: fields_of(gil).locked,
             thread_id: layout.thread_id,
             frame: layout.frame,
             has_cframe: layout.cframe_frame.is_some().into(),
@@ -154,7 +176,7 @@ impl Watched {
             previous: layout.previous,
             code: layout.code,
             state: pause.map_or(0, |(pause, _)| pause.state),
-            interpreter: u32::try_from(layout.interpreter).unwrap_or(0),
+            interpreter: small(layout.interpreter),
             requester: pause.map_or(0, |(pause, _)| pause.requester),
             native_id: match layout.has_native_id {
                 true => layout.thread_id + 8,
@@ -163,6 +185,19 @@ impl Watched {
             runtime_requester: pause.map_or(0, |(pause, runtime)| {
                 runtime.wrapping_add(pause.runtime_requester)
             }),
+            instruction: layout.instruction,
+            instruction_unused_bits: match layout.position {
+                Position::Index { .. } => 32,
+                Position::Address { .. } => 0,
+            },
+            owner: layout.owner.unwrap_or(0),
+            owner_mask: layout.owner.map_or(0, |_| 0xff),
+            no_function_from: NO_FUNCTION_FROM.into(),
+            file: small(code.file),
+            name: small(code.name),
+            name_hash: layout.text.hash(),
+            first_line: small(code.first_line),
+            padding: 0,
         })
     }
 
@@ -199,7 +234,8 @@ impl Watched {
             let functions = functions.copied().unwrap_or((0, 0));
             let memory = self.process.memory();
             let lock = || locks.asleep_on(memory, &thread, functions, now_ns);
-            let begun = begin::thread(self.process.pid, &thread, &stat, gils, lock, now_ns);
+            let mut begun = begin::thread(self.process.pid, &thread, &stat, gils, lock, now_ns);
+            begun.ns_tid = self.ns_tid(&thread).unwrap_or(0);
             probe.add_thread(&begun)?;
             self.analysis.apply(Event::ThreadStart(ThreadStart {
                 pid: self.process.pid,
@@ -281,7 +317,7 @@ impl Watched {
         for known in self.gils.iter_mut().filter(|known| known.lives) {
             if !now.iter().any(|gil| known.is(gil)) {
                 known.lives = false;
-                probe.unwatch(self.process.pid, &known.gil, self.source);
+                probe.unwatch(self.process.pid, known.info.id, &known.gil, self.source);
             }
         }
     }
@@ -295,6 +331,7 @@ impl Watched {
         self.hooks = None;
         self.library = None;
         self.purposes = locks::Purposes::default();
+        self.stacks = None;
         // One that is ending has no arguments any more.
         if let Ok(process) = target::Process::open(self.process.pid)
             && !process.cmdline.is_empty()
@@ -410,10 +447,119 @@ impl Watched {
         }
     }
 
+    /// Takes what the kernel has counted so far of a thread that waited and one that had the GIL.
+    pub fn blocked(&mut self, key: &BlockedKey, blocked: &Blocked) {
+        let holder = match key.holder {
+            NOBODY => None,
+            ns_tid => match self.tid(ns_tid) {
+                Some(tid) => Some(tid),
+                None => return,
+            },
+        };
+        self.analysis.apply(Event::Blocking(Blocking {
+            waiter: key.tid,
+            started_ns: key.started_ns,
+            gil_id: key.gil_id,
+            holder,
+            parts: blocked.parts,
+            sum_ns: blocked.sum_ns,
+            max_ns: blocked.max_ns,
+            on_cpu_ns: blocked.on_cpu_ns,
+            runnable_ns: blocked.runnable_ns,
+            asleep_ns: blocked.asleep_ns,
+        }));
+    }
+
+    /// Takes how a holder has slept so far while a thread waited.
+    pub fn holder_sleeps(&mut self, key: &SleepKey, sleeps: &Sleeps) {
+        let Some(holder) = self.tid(key.pair.holder) else {
+            return;
+        };
+        self.analysis.apply(Event::HolderSleeps(HolderSleeps {
+            waiter: key.pair.tid,
+            started_ns: key.pair.started_ns,
+            gil_id: key.pair.gil_id,
+            holder,
+            call: call(key.call),
+            count: sleeps.count,
+            sum_ns: sleeps.sum_ns,
+        }));
+    }
+
+    /// Takes a Python stack that the kernel has read: its functions are looked up now, while they are there.
+    pub fn stack(&mut self, stack: &Stack) {
+        if self.stacks.is_none() {
+            let interpreter = self.interpreter.as_ref();
+            self.stacks = interpreter.and_then(|it| it.recorded_stacks(self.process.memory()));
+        }
+        if let Some(stacks) = &mut self.stacks {
+            let read = stacks.read(stack);
+            self.analysis.apply(Event::Stack(stack.id, read));
+        }
+    }
+
+    /// Takes how much longer one stack has waited for another since it was told last.
+    pub fn stack_time(&mut self, key: &StackKey, more: &StackTime) {
+        let Some(holder) = self.tid(key.holder_tid) else {
+            return;
+        };
+        self.analysis.apply(Event::WaitedAt(WaitedAt {
+            gil_id: key.gil_id,
+            holder,
+            waiter_stack: key.waiter,
+            holder_stack: key.holder,
+            count: more.count,
+            sum_ns: more.sum_ns,
+        }));
+    }
+
+    /// More may be spent on its stacks. To be called about once a second.
+    pub fn renew_stacks(&mut self) {
+        if let Some(stacks) = &mut self.stacks {
+            stacks.renew();
+        }
+    }
+
+    /// The thread with this id in the process's PID namespace.
+    fn tid(&mut self, ns_tid: u32) -> Option<u32> {
+        if self.process.ns_pid == self.process.pid {
+            return Some(ns_tid);
+        }
+        if !self.tids.contains_key(&ns_tid) {
+            let threads = self.process.threads().ok()?;
+            let known = threads
+                .iter()
+                .filter_map(|thread| Some((thread.ns_tid().ok()??, thread.tid)));
+            self.tids.extend(known);
+        }
+        self.tids.get(&ns_tid).copied()
+    }
+
+    /// Takes what the kernel has counted so far of a thread that lives, of what a look is about.
+    pub fn glance(&mut self, probe: &Probe, thread: &Thread, now_ns: u64) {
+        // What is said of one that is not known yet might be taken for an older one's.
+        if self.analysis.is_live(thread.tid) {
+            self.count_waits(probe, thread, now_ns);
+        }
+    }
+
+    /// A look: all its threads have been glanced at.
+    pub fn look(&mut self, at_ns: u64, events_lost: u64) {
+        let stat = (self.ended.is_none()).then(|| self.process.stat().ok());
+        self.analysis.apply(Event::Look(Look {
+            at_ns,
+            system_ns: stat.flatten().map(|stat| stat.system_ns),
+            events_lost,
+        }));
+    }
+
+    /// Storms that have begun, or are over, since this was asked last.
+    pub fn news(&mut self) -> Vec<StormNews> {
+        self.analysis.news()
+    }
+
     /// Takes what the kernel counted of a thread up to `now_ns`.
     fn count(&mut self, probe: &Probe, thread: &Thread, now_ns: u64) {
-        let totals = thread_totals(thread, now_ns);
-        self.analysis.apply(Event::ThreadTotals(thread.tid, totals));
         let open = locks::open(&thread.lock, now_ns);
         let totals = LockTotals {
             waits: thread.lock.totals.waits,
@@ -421,6 +567,13 @@ impl Watched {
             open: open.map(|(ns, cut)| (self.lock_id(&thread.lock.place), ns, cut)),
         };
         self.analysis.apply(Event::LockTotals(thread.tid, totals));
+        self.count_waits(probe, thread, now_ns);
+    }
+
+    /// The same without its waits for locks.
+    fn count_waits(&mut self, probe: &Probe, thread: &Thread, now_ns: u64) {
+        let totals = thread_totals(thread, now_ns);
+        self.analysis.apply(Event::ThreadTotals(thread.tid, totals));
         for key in self.totals_keys(thread) {
             if let Some(totals) = probe.totals(&key) {
                 let totals = gil_totals(&totals, Some(thread), key.gil_id, now_ns);
@@ -517,7 +670,7 @@ impl Watched {
     pub fn release(&self, probe: &mut Probe) {
         probe.unfollow(self.process.pid);
         for known in self.gils.iter().filter(|known| known.lives) {
-            probe.unwatch(self.process.pid, &known.gil, self.source);
+            probe.unwatch(self.process.pid, known.info.id, &known.gil, self.source);
         }
     }
 
@@ -536,29 +689,49 @@ impl Watched {
     }
 
     /// Its part of the report.
-    pub fn finish(self, end_ns: u64) -> (ProcessReport, WaitLoss) {
+    pub fn finish(mut self, end_ns: u64, events_lost: u64, cpus: u32) -> (ProcessReport, WaitLoss) {
         let ended = self.ended.map(|(at_ns, status)| ProcessEnd {
             at_ns: at_ns.saturating_sub(self.origin_ns),
             status,
         });
         let end_ns = self.ended.map_or(end_ns, |(at_ns, _)| at_ns);
+        self.analysis.apply(Event::Look(Look {
+            at_ns: end_ns,
+            system_ns: None,
+            events_lost,
+        }));
         let findings = self.analysis.finish(end_ns);
+        let observed_ns = end_ns.saturating_sub(self.from_ns);
+        let gils = self.gils.iter().filter(|known| known.info.enabled);
+        let what_if = findings.what_if(observed_ns, gils.count(), cpus);
         let report = ProcessReport {
             pid: self.process.pid,
             ns_pid: self.process.ns_pid,
             exe: self.process.exe,
             cmdline: self.process.cmdline,
             container: None,
-            observed_ns: end_ns.saturating_sub(self.from_ns),
+            observed_ns,
             ended,
             gils: self.gils.into_iter().map(|known| known.info).collect(),
             gil_wait: findings.gil_wait,
             contended_ns: findings.contended_ns,
             threads: findings.threads,
             other_threads: findings.other_threads,
+            blocked_by: findings.blocked_by,
+            blocked_by_nobody_ns: findings.blocked_by_nobody_ns,
+            blocked_by_unknown_ns: findings.blocked_by_unknown_ns,
+            asleep_with_gil: findings.asleep_with_gil,
+            waits_after: findings.waits_after,
+            waited_at: findings.waited_at,
+            waited_at_both_ns: findings.waited_at_both_ns,
+            other_waited_at: findings.other_waited_at,
+            stacks: findings.stacks,
             locks: findings.locks,
             other_locks: findings.other_locks,
             lock_loss: findings.lock_loss,
+            storms: findings.storms,
+            other_storms: findings.other_storms,
+            what_if,
         };
         (report, findings.loss)
     }
@@ -585,6 +758,7 @@ fn interval(thread: &Thread, finished: &Finished) -> Interval {
         },
         start_ns: finished.start_ns,
         end_ns: finished.end_ns,
+        after: call(finished.after),
     }
 }
 

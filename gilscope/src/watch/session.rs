@@ -3,7 +3,7 @@
 
 use super::{
     Options, WatchError,
-    clock::{now_ns, rfc_3339},
+    clock::{cpu_time_ns, now_ns, rfc_3339},
     host::host,
     process::Watched,
     supported,
@@ -11,18 +11,23 @@ use super::{
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::Interpreter,
-    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION},
+    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, StormNews},
     probe::Probe,
     target,
 };
-use gilscope_common::maps::Thread;
+use gilscope_common::maps::{Counters, StackKey, StackTime, Thread};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     io,
     os::fd::OwnedFd,
     sync::Arc,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
+
+/// How often the threads are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// A look may take no more than one part in so many of a processor: of very many threads there are fewer.
+const LOOK_PART: u32 = 100;
 
 /// A run under way.
 pub struct Session {
@@ -35,6 +40,8 @@ pub struct Session {
     asked_for: BTreeSet<u32>,
     /// Children that have ended; their ids may be used again.
     gone: Vec<Watched>,
+    /// What the kernel has said last of which stack waited for which.
+    stack_times: HashMap<StackKey, StackTime>,
     undecoded: u64,
 }
 
@@ -55,6 +62,7 @@ impl Session {
             processes: BTreeMap::new(),
             asked_for: BTreeSet::new(),
             gone: Vec::new(),
+            stack_times: HashMap::new(),
             undecoded: 0,
         })
     }
@@ -168,6 +176,11 @@ impl Session {
                     process.replaced(&mut self.probe, at_ns);
                 }
             }
+            Record::Stack(stack) => {
+                if let Some(process) = self.processes.get_mut(&stack.header.tgid) {
+                    process.stack(&stack);
+                }
+            }
             Record::Fork(parent, child, _) => self.forked(parent, child),
         }
     }
@@ -223,12 +236,89 @@ impl Session {
     pub fn refresh(&mut self) {
         for (pid, process) in &mut self.processes {
             process.check_alive();
+            process.renew_stacks();
             match process.find_more_gils(&mut self.probe) {
                 Ok(0) => {}
                 Ok(new) => log::info!("process {pid}: {new} more GIL(s), of sub-interpreters"),
                 Err(error) => log::debug!("process {pid}: {error}"),
             }
         }
+    }
+
+    /// Looks at what the kernel has counted, for storms. Answers when to look again.
+    pub fn look(&mut self) -> Duration {
+        // What has happened until now, and then what it has come to.
+        self.poll();
+        let began_ns = cpu_time_ns();
+        let (now_ns, threads) = (now_ns(), self.probe.threads());
+        for thread in threads.iter().filter(|thread| thread.ended_ns == 0) {
+            if let Some(process) = self.processes.get_mut(&thread.tgid) {
+                process.glance(&self.probe, thread, now_ns);
+            }
+        }
+        self.take_blocked(&threads);
+        self.take_stack_times();
+        let events_lost = lost(&self.probe.counters().unwrap_or_default());
+        for process in self.processes.values_mut() {
+            process.look(now_ns, events_lost);
+        }
+        let used = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
+        LOOK.max(used * LOOK_PART)
+    }
+
+    /// Storms that have begun, or are over, since this was asked last, and the process of each.
+    pub fn news(&mut self) -> Vec<(u32, StormNews)> {
+        let all = self.processes.iter_mut();
+        let news = all.flat_map(|(pid, process)| process.news().into_iter().map(|one| (*pid, one)));
+        news.collect()
+    }
+
+    /// Takes who had a GIL while who waited, and how it slept. What is said of a waiter that is gone is final.
+    fn take_blocked(&mut self, threads: &[Thread]) {
+        let live: HashSet<_> = (threads.iter())
+            .filter(|thread| thread.ended_ns == 0)
+            .map(|thread| (thread.tid, thread.started_ns))
+            .collect();
+        for (key, blocked) in self.probe.blocked() {
+            if let Some(process) = self.processes.get_mut(&key.tgid) {
+                process.blocked(&key, &blocked);
+            }
+            if !live.contains(&(key.tid, key.started_ns)) {
+                self.probe.remove_blocked(&key);
+            }
+        }
+        for (key, sleeps) in self.probe.sleeps() {
+            if let Some(process) = self.processes.get_mut(&key.pair.tgid) {
+                process.holder_sleeps(&key, &sleeps);
+            }
+            if !live.contains(&(key.pair.tid, key.pair.started_ns)) {
+                self.probe.remove_sleeps(&key);
+            }
+        }
+    }
+
+    /// Takes which stack waited for which since the last time. What has not grown makes room for others.
+    fn take_stack_times(&mut self) {
+        let times = self.probe.stack_times();
+        // Each stack was sent before its time was counted.
+        self.poll();
+        let mut told = HashMap::with_capacity(times.len());
+        for (key, time) in times {
+            let before = self.stack_times.get(&key).copied().unwrap_or_default();
+            let more = StackTime {
+                count: time.count.saturating_sub(before.count),
+                sum_ns: time.sum_ns.saturating_sub(before.sum_ns),
+            };
+            if more.sum_ns == 0 {
+                self.probe.remove_stack_time(&key);
+                continue;
+            }
+            if let Some(process) = self.processes.get_mut(&key.tgid) {
+                process.stack_time(&key, &more);
+            }
+            told.insert(key, time);
+        }
+        self.stack_times = told;
     }
 
     /// What has been seen so far.
@@ -271,6 +361,8 @@ impl Session {
 
     /// Detaches and reports.
     pub fn finish(mut self) -> Report {
+        // Detaching takes the kernel up to a second.
+        self.look();
         if let Err(error) = self.probe.stop() {
             log::warn!("{error}");
         }
@@ -278,18 +370,23 @@ impl Session {
         let missed = self.probe.missed();
         self.probe.detach();
         self.poll();
-        for thread in self.probe.threads() {
+        self.take_stack_times();
+        let threads = self.probe.threads();
+        self.take_blocked(&threads);
+        for thread in threads {
             self.last_of(thread, end_ns);
         }
         let counters = self.probe.counters().unwrap_or_default();
         let mut loss = Loss {
-            events_lost: counters.records_lost
-                + counters.entries_lost
-                + counters.reads_failed
-                + self.undecoded
-                + missed,
+            events_lost: lost(&counters) + self.undecoded + missed,
             ..Loss::default()
         };
+        log::info!(
+            "{} Python stacks read, {} of threads that were elsewhere by then, {} did not fit",
+            counters.stacks,
+            counters.stacks_moved,
+            counters.stacks_lost
+        );
         if loss.events_lost > 0 {
             log::info!(
                 "lost: {} records, {} entries, {} reads; {missed} events left out by the kernel",
@@ -298,9 +395,9 @@ impl Session {
                 counters.reads_failed
             );
         }
-        let mut processes = Vec::new();
+        let (mut processes, host) = (Vec::new(), host());
         for process in self.gone.into_iter().chain(self.processes.into_values()) {
-            let (report, lost) = process.finish(end_ns);
+            let (report, lost) = process.finish(end_ns, lost(&counters), host.cpus);
             loss.waits_lost += lost.waits_lost;
             loss.wait_lost_ns += lost.wait_lost_ns;
             processes.push(report);
@@ -311,7 +408,7 @@ impl Session {
             gilscope_version: env!("CARGO_PKG_VERSION"),
             started_at: rfc_3339(self.started_at),
             duration_ns: end_ns.saturating_sub(self.origin_ns),
-            host: host(),
+            host,
             loss,
             processes,
         }
@@ -333,4 +430,9 @@ impl Session {
             process.thread_ended(&mut self.probe, &ended);
         }
     }
+}
+
+/// Records that the kernel could not send.
+fn lost(counters: &Counters) -> u64 {
+    counters.records_lost + counters.entries_lost + counters.reads_failed
 }

@@ -10,7 +10,7 @@ fn oracle(count: u64, sum_us: u64, yields: u64) -> String {
     let futex = figures(count, sum_us);
     format!(
         r#"{{"records_lost":0,"untracked_calls":0,"unreturned_calls":0,"programs_missed":0,"processes":[{{"pid":7,"take_gil":{},"futex":{futex},
-        "forced_switch_futex":{1},"forced_switch":{1},"threads":[{{"tid":8,"take_gil":{futex},"futex":{futex}}}]}}]}}"#,
+        "forced_switch_futex":{1},"forced_switch":{1},"blocked_by":[{{"waiter":8,"holder":9,"at_least_ns":4000,"at_most_ns":5000}}],"threads":[{{"tid":8,"take_gil":{futex},"futex":{futex}}}]}}]}}"#,
         figures(count + 1, sum_us),
         figures(yields, yields * 100),
     )
@@ -26,7 +26,7 @@ fn gilscope(count: u64, sum_us: u64, p99_ns: u64, yields: u64, lost: u64) -> Str
     let wait = figures(count, sum_us);
     format!(
         r#"{{"loss":{{"events_lost":{lost},"waits_lost":0}},"processes":[{{"pid":7,"gils":[{{"source":"futex","python":"3.12.1"}}],"gil_wait":{wait},
-        "threads":[{{"tid":8,"gil":[{{"wait":{wait},"yield":{}}}]}},{{"tid":9,"gil":[]}}]}}]}}"#,
+        "blocked_by":[{{"waiter":8,"holder":9,"sum_ns":5000}}],"blocked_by_nobody_ns":0,"blocked_by_unknown_ns":1000,"threads":[{{"tid":8,"gil":[{{"wait":{wait},"yield":{}}}]}},{{"tid":9,"gil":[]}}]}}]}}"#,
         figures(yields, yields * 100),
     )
 }
@@ -168,6 +168,22 @@ fn a_longest_wait_may_be_two_where_nothing_tells() {
     assert_eq!([800_000, 1_700_000].map(|ns| told(ns, "3.12.1")), [2, 2]);
 }
 
+/// A thread that was preempted between the two tracers' programs is longer or shorter by that to one of them.
+#[test]
+fn a_preemption_between_the_programs_is_no_error() {
+    let truth = oracle(1000, 100_000, 0).replace(
+        r#""max_ns":900000"#,
+        r#""max_ns":900000,"max_disturbed_ns":[700000,900000],"disturbed_ns":4000000"#,
+    );
+    let told = |max_ns: u64, sum_us: u64| {
+        let said = gilscope(1000, sum_us, 300_000, 0, 0)
+            .replace(r#""max_ns":900000"#, &format!(r#""max_ns":{max_ns}"#));
+        broken(&truth, &said).len()
+    };
+    assert_eq!([700_000, 650_000].map(|ns| told(ns, 100_000)), [0, 2]);
+    assert_eq!([96_000, 95_900].map(|us| told(900_000, us)), [0, 2]);
+}
+
 /// By uprobes a wait lies between its futex calls and the function around them.
 #[test]
 fn a_part_of_the_function_lies_between() {
@@ -198,4 +214,30 @@ fn no_percentile_is_judged_finer_than_the_programs_see() {
         broken(&truth, &gilscope(1000, 100_000, p99_ns, 0, 0)).len()
     };
     assert_eq!([1_200, 1_201].map(told), [0, 2]);
+}
+
+#[test]
+fn a_wrong_holder_is_told() {
+    let truth = oracle(1000, 100_000, 0);
+    let said = gilscope(1000, 100_000, 300_000, 0, 0);
+    assert_eq!(broken(&truth, &said), [""; 0]);
+    let wrong = ["python, spin: 0.200 % of 5010 ns are said of the wrong holder"];
+    let longer = said.replace(r#""sum_ns":5000}"#, r#""sum_ns":5010}"#);
+    assert_eq!(broken(&truth, &longer), wrong);
+    let other = said.replace(r#""holder":9"#, r#""holder":8"#);
+    assert_eq!(broken(&truth, &other).len(), 1);
+    // The threads had it for 4 us at least, of 100 ms.
+    let nobody = |ns: u64| {
+        let said = format!(r#""blocked_by_nobody_ns":{ns}"#);
+        gilscope(1000, 100_000, 300_000, 0, 0).replace(r#""blocked_by_nobody_ns":0"#, &said)
+    };
+    assert_eq!(broken(&truth, &nobody(99_990_000)), [""; 0]);
+    assert_eq!(broken(&truth, &nobody(101_000_000)).len(), 1);
+    // It cannot tell.
+    let silent = r#""blocked_by":null"#;
+    let blind = truth.replace(
+        r#""blocked_by":[{"waiter":8,"holder":9,"at_least_ns":4000,"at_most_ns":5000}]"#,
+        silent,
+    );
+    assert_eq!(broken(&blind, &other), [""; 0]);
 }

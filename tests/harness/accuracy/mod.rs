@@ -5,12 +5,14 @@
 
 mod child;
 mod compare;
+mod holders;
 mod python;
 mod report;
 mod run;
 mod table;
 
 pub use compare::{Comparison, Figure, Pair};
+pub use holders::Holders;
 pub use python::{Python, list};
 pub use run::Programs;
 pub use table::{between_markers, markdown};

@@ -22,6 +22,11 @@ pub struct Figures {
     pub p99_near_ns: Option<[u64; 2]>,
     /// The oracle's second longest, and the two longest together.
     pub max_near_ns: Option<[u64; 2]>,
+    /// How much of the oracle's time lies between the two tracers' programs at the same instant, where the thread was preempted.
+    #[serde(default)]
+    pub disturbed_ns: u64,
+    /// The least and the most that the oracle's longest can be to the other one for that.
+    pub max_disturbed_ns: Option<[u64; 2]>,
 }
 
 /// The oracle's report. `futex` is what is judged by: docs/accuracy.md says why.
@@ -47,6 +52,21 @@ pub struct OracleProcess {
     pub forced_switch: Figures,
     /// Each thread that called.
     pub threads: Vec<OracleThread>,
+    /// How long a thread can have had the GIL while another waited for it, where that can be told.
+    pub blocked_by: Option<Vec<Bounds>>,
+}
+
+/// One row of it.
+#[derive(Deserialize)]
+pub struct Bounds {
+    /// Thread that waited.
+    pub waiter: u32,
+    /// Thread that had it.
+    pub holder: u32,
+    /// So long at least,
+    pub at_least_ns: u64,
+    /// and no longer than that.
+    pub at_most_ns: u64,
 }
 
 /// One thread of it.
@@ -95,7 +115,24 @@ pub struct GilscopeProcess {
     pub gil_wait: Figures,
     /// Each thread.
     pub threads: Vec<GilscopeThread>,
+    /// Who had the GIL while who waited.
+    pub blocked_by: Vec<BlockedBy>,
+    /// Time waited in which nobody had it.
+    pub blocked_by_nobody_ns: u64,
+    /// Time waited in which it is not known who had it.
+    pub blocked_by_unknown_ns: u64,
     gils: Vec<Gil>,
+}
+
+/// Who had the GIL while who waited.
+#[derive(Deserialize)]
+pub struct BlockedBy {
+    /// Thread that waited.
+    pub waiter: u32,
+    /// Thread that had it.
+    pub holder: u32,
+    /// For so long.
+    pub sum_ns: u64,
 }
 
 #[derive(Deserialize)]

@@ -10,8 +10,8 @@ const BEGIN: &str = "<!-- accuracy:begin -->";
 const END: &str = "<!-- accuracy:end -->";
 
 const HEAD: &str = "\
-| | | waits: oracle | gilscope | error | total wait: oracle | gilscope | error | p50 | p99 | max | worst thread: waits, total, p50, p99, max | forced switches: oracle | number, total |
-|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|---|
+| | | waits: oracle | gilscope | error | total wait: oracle | gilscope | error | p50 | p99 | max | worst thread: waits, total, p50, p99, max | forced switches: oracle | number, total | holder: known, nobody, unknown | of the first two, wrong |
+|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|---|---|--:|
 ";
 
 /// All runs in Markdown, one a row. `skipped` says what was not judged, and why.
@@ -52,8 +52,12 @@ fn row(run: &Comparison) -> String {
     let yields = [Figure::Count, Figure::Sum]
         .map(|figure| judged(&run.yields, figure))
         .join(", ");
+    let of_100 = |share: f64| format!("{:.2} %", share * 100.0);
+    let holders = run.holders.shares();
+    let holders = holders.map_or("–".to_owned(), |shares| shares.map(of_100).join(", "));
+    let wrong = run.holders.wrong().map_or("–".to_owned(), of_100);
     format!(
-        " {} | {} | {} | {} | {} | {} | {} | {} | {} | {worst} | {} | {yields} |",
+        " {} | {} | {} | {} | {} | {} | {} | {} | {} | {worst} | {} | {yields} | {holders} | {wrong} |",
         thousands(oracle.count),
         thousands(gilscope.count),
         error(Figure::Count),

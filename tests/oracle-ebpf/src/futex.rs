@@ -40,6 +40,7 @@ fn futex_enter(ctx: TracePointContext) -> u32 {
     thread.futex_addr = addr;
     // SAFETY: the helper has no preconditions.
     thread.futex_enter_ns = unsafe { bpf_ktime_get_ns() };
+    thread.futex_seen_ns = thread.futex_enter_ns;
     // The first word of a condvar is not waited on: it is a semaphore, and not free.
     if thread.call.cond == addr {
         thread.call.cond_waits += 1;
@@ -77,6 +78,7 @@ fn futex_exit(ctx: TracePointContext) -> u32 {
         thread.futex_enter_ns,
     );
     thread.futex_op = 0;
+    thread.futex_seen_ns = now_ns;
     let futex = &mut thread.call.futex;
     futex.last_exit_ns = now_ns;
     // SAFETY: the host has checked that the field lies there.

@@ -20,6 +20,9 @@ use record::{Call, DROP, TAKE, Thread, counts, offsets};
 /// (`include/trace/events/sched.h`).
 const TASK_REPORT: u64 = 0xff;
 
+/// Longer than all programs on a futex tracepoint take together.
+const DISTURBED_WITHIN_NS: u64 = 10_000;
+
 #[map]
 static CALLS: HashMap<u32, Thread> = HashMap::with_max_entries(65_536, 0);
 /// By process: the semaphore that its GIL is (CPython 2.7).
@@ -29,6 +32,10 @@ static SEMAPHORES: HashMap<u32, u64> = HashMap::with_max_entries(64, 0);
 static RECORDS: RingBuf = RingBuf::with_byte_size(64 << 20, 0);
 #[map]
 static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counts::LEN, 0);
+
+/// Not 0: every call is told, not only those that waited. The host sets it before it loads.
+#[unsafe(no_mangle)]
+static EVERY_CALL: u32 = 0;
 
 /// `BPF_RB_NO_WAKEUP`: the host polls, so that an event costs the target no wake-up of the reader.
 const NO_WAKEUP: u64 = 1;
@@ -91,7 +98,10 @@ fn leave(kind: u32, ctx: &RetProbeContext) {
         thread.takes += 1;
     }
     let call = &mut thread.call;
-    if call.cond_waits == 0
+    // SAFETY: a valid variable; the host writes it before this is loaded, so it must not be taken for a constant.
+    let every_call = unsafe { (&raw const EVERY_CALL).read_volatile() } != 0;
+    if !every_call
+        && call.cond_waits == 0
         && call.voluntary == 0
         && call.involuntary == 0
         && call.futex.first_enter_ns == 0
@@ -169,6 +179,9 @@ fn sched_switch(ctx: TracePointContext) -> u32 {
         let prev_state = unsafe { ctx.read_at::<u64>(offsets::PREV_STATE) }.unwrap_or(0);
         if prev_state & TASK_REPORT == 0 {
             thread.call.involuntary += 1;
+            if now_ns - thread.futex_seen_ns < DISTURBED_WITHIN_NS {
+                thread.call.disturbed_since_ns = now_ns;
+            }
         } else {
             if thread.call.voluntary == 0 {
                 thread.call.first_off_ns = now_ns;
@@ -181,11 +194,15 @@ fn sched_switch(ctx: TracePointContext) -> u32 {
     let Ok(next) = (unsafe { ctx.read_at::<u32>(offsets::NEXT_PID) }) else {
         return 0;
     };
-    if let Some(thread) = inside(next)
-        && thread.call.voluntary > 0
-        && thread.call.last_on_ns == 0
-    {
-        thread.call.last_on_ns = now_ns;
+    if let Some(thread) = inside(next) {
+        let call = &mut thread.call;
+        if call.voluntary > 0 && call.last_on_ns == 0 {
+            call.last_on_ns = now_ns;
+        }
+        if call.disturbed_since_ns != 0 {
+            call.disturbed_ns += now_ns - call.disturbed_since_ns;
+            call.disturbed_since_ns = 0;
+        }
     }
     0
 }

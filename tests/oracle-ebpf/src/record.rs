@@ -47,6 +47,11 @@ pub struct Call {
     pub voluntary: u32,
     /// Times it left the CPU runnable.
     pub involuntary: u32,
+    /// Time off the CPU of those that came within 10 µs of a futex call's entry or exit: another program on the same tracepoint
+    /// may have seen it on the other side.
+    pub disturbed_ns: u64,
+    /// Since when it is off the CPU so, or 0.
+    pub disturbed_since_ns: u64,
     /// Entry of the call.
     pub start_ns: u64,
     /// Its return.
@@ -109,4 +114,6 @@ pub struct Thread {
     pub futex_enter_ns: u64,
     /// Its word.
     pub futex_addr: u64,
+    /// The last entry or exit of one.
+    pub futex_seen_ns: u64,
 }

@@ -8,6 +8,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    holders::{BlockedBy, blocked_by},
     record::{Call, DROP, TAKE, counts},
     trace::Run,
 };
@@ -27,6 +28,11 @@ pub struct Lengths {
     p99_near_ns: [u64; 2],
     /// What the longest becomes by one wrong step: cut in two, it is the second; the two taken for one, it is their sum.
     max_near_ns: [u64; 2],
+    /// How much of all of them one that looks by other programs at the same instants may see differently: the thread was
+    /// preempted between the two programs.
+    disturbed_ns: u64,
+    /// The least and the most that the longest is to such a one.
+    max_disturbed_ns: [u64; 2],
 }
 
 impl Lengths {
@@ -48,6 +54,21 @@ impl Lengths {
             p50_near_ns: [rank(495), rank(505)],
             p99_near_ns: [rank(989), rank(991)],
             max_near_ns: [second_ns, max_ns + second_ns],
+            disturbed_ns: 0,
+            max_disturbed_ns: [max_ns; 2],
+        }
+    }
+
+    /// Each with how much of it may be seen differently.
+    fn of_disturbed(lengths: &[(u64, u64)]) -> Self {
+        let least = lengths
+            .iter()
+            .map(|(ns, off_ns)| ns.saturating_sub(*off_ns));
+        let most = lengths.iter().map(|(ns, off_ns)| ns + off_ns);
+        Self {
+            disturbed_ns: lengths.iter().map(|(_, off_ns)| off_ns).sum(),
+            max_disturbed_ns: [least.max().unwrap_or(0), most.max().unwrap_or(0)],
+            ..Self::of(lengths.iter().map(|(ns, _)| *ns).collect())
         }
     }
 }
@@ -82,7 +103,10 @@ impl Waits {
             let wanted = calls
                 .iter()
                 .filter(|call| call.kind == kind && contended(call));
-            Lengths::of(wanted.filter_map(|call| of(call)).collect())
+            let lengths: Vec<_> = wanted
+                .filter_map(|call| Some((of(call)?, call.disturbed_ns)))
+                .collect();
+            Lengths::of_disturbed(&lengths)
         };
         let count = |test: fn(&Call) -> bool| {
             calls
@@ -137,6 +161,8 @@ struct Process {
     #[serde(flatten)]
     waits: Waits,
     threads: Vec<Thread>,
+    /// By `--holders`, where it can be told.
+    blocked_by: Option<Vec<BlockedBy>>,
 }
 
 #[derive(Serialize)]
@@ -162,7 +188,7 @@ pub struct Verdict {
 
 impl Verdict {
     /// Judges a run.
-    pub fn new(run: &Run, pids: &[u32], futex_view: bool) -> Self {
+    pub fn new(run: &Run, pids: &[u32], futex_view: bool, holders: bool) -> Self {
         let count = |index: u32| run.counts.get(index as usize).copied().unwrap_or(0);
         let probe = |place: &crate::symbols::Place| Probe {
             module: place.module.clone(),
@@ -179,14 +205,14 @@ impl Verdict {
             probes: run.places.iter().map(probe).collect(),
             processes: pids
                 .iter()
-                .map(|&pid| Process::of(run, pid, futex_view))
+                .map(|&pid| Process::of(run, pid, futex_view, holders))
                 .collect(),
         }
     }
 }
 
 impl Process {
-    fn of(run: &Run, pid: u32, futex_view: bool) -> Self {
+    fn of(run: &Run, pid: u32, futex_view: bool, holders: bool) -> Self {
         let mine: Vec<_> = run.calls.iter().filter(|call| call.tgid == pid).collect();
         let mut by_thread: BTreeMap<u32, Vec<&Call>> = BTreeMap::new();
         for call in &mine {
@@ -211,6 +237,7 @@ impl Process {
             pid,
             waits: Waits::of(&mine, all_calls, futex_view),
             threads,
+            blocked_by: holders.then(|| blocked_by(&mine)).flatten(),
         }
     }
 }
@@ -280,6 +307,15 @@ mod tests {
         let one = Lengths::of(vec![7]);
         assert_eq!((one.p50_ns, one.p99_ns, one.max_ns), (7, 7, 7));
         assert_eq!(Lengths::of(Vec::new()).p99_ns, 0);
+        let disturbed = Lengths::of_disturbed(&[(900, 300), (700, 0), (650, 400)]);
+        assert_eq!(
+            (
+                disturbed.max_ns,
+                disturbed.disturbed_ns,
+                disturbed.max_disturbed_ns
+            ),
+            (900, 700, [700, 1_200])
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! It shares no code with gilscope, whose figures the tests hold against these.
 
+mod holders;
 mod judge;
 #[path = "../../oracle-ebpf/src/record.rs"]
 mod record;
@@ -48,6 +49,9 @@ struct Options {
     /// Also time the forced switches in drop_gil.
     #[arg(long)]
     yields: bool,
+    /// Also tell who had the GIL while who waited. Implies --yields.
+    #[arg(long)]
+    holders: bool,
 }
 
 fn seconds(text: &str) -> anyhow::Result<Duration> {
@@ -62,8 +66,11 @@ fn main() -> anyhow::Result<()> {
     let trace = trace::Trace::attach(
         &options.pid,
         options.debug_file.as_deref(),
-        options.futex_view,
-        options.yields,
+        &trace::Views {
+            futexes: options.futex_view,
+            yields: options.yields || options.holders,
+            every_call: options.holders,
+        },
     )?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "ready")?;
@@ -76,7 +83,7 @@ fn main() -> anyhow::Result<()> {
             File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         judge::write_samples(&run.calls, BufWriter::new(file))?;
     }
-    let verdict = Verdict::new(&run, &options.pid, options.futex_view);
+    let verdict = Verdict::new(&run, &options.pid, options.futex_view, options.holders);
     match &options.json {
         Some(path) => {
             let file =

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use aya::{
-    Ebpf, Pod, include_bytes_aligned,
+    Ebpf, EbpfLoader, Pod, include_bytes_aligned,
     maps::{HashMap, PerCpuArray, RingBuf},
     programs::{TracePoint, UProbe, uprobe::UProbeScope},
 };
@@ -51,6 +51,16 @@ struct State(Thread);
 // SAFETY: `Thread` is `repr(C)` and made of integers without padding.
 unsafe impl Pod for State {}
 
+/// What is looked at besides `take_gil`.
+pub struct Views {
+    /// The futex calls inside.
+    pub futexes: bool,
+    /// `drop_gil`.
+    pub yields: bool,
+    /// Also calls that did not wait.
+    pub every_call: bool,
+}
+
 /// The attached probes.
 pub struct Trace {
     ebpf: Ebpf,
@@ -60,15 +70,12 @@ pub struct Trace {
 
 impl Trace {
     /// Attaches to every process, entries last, so that no return is seen without its whole call.
-    pub fn attach(
-        pids: &[u32],
-        debug_file: Option<&Path>,
-        futexes: bool,
-        yields: bool,
-    ) -> anyhow::Result<Self> {
+    pub fn attach(pids: &[u32], debug_file: Option<&Path>, views: &Views) -> anyhow::Result<Self> {
         // Needed before Linux 5.11 only, and not granted everywhere.
         setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).ok();
-        let ebpf = Ebpf::load(include_bytes_aligned!("../oracle.bpf.o"))?;
+        let ebpf = EbpfLoader::new()
+            .override_global("EVERY_CALL", &u32::from(views.every_call), true)
+            .load(include_bytes_aligned!("../oracle.bpf.o"))?;
         let mut trace = Self {
             ebpf,
             places: Vec::new(),
@@ -83,7 +90,7 @@ impl Trace {
                 ("next_pid", offsets::NEXT_PID),
             ],
         )?;
-        if futexes {
+        if views.futexes {
             trace.tracepoint(
                 "futex_enter",
                 "syscalls",
@@ -99,7 +106,7 @@ impl Trace {
         }
         for &pid in pids {
             trace
-                .attach_process(pid, debug_file, yields)
+                .attach_process(pid, debug_file, views.yields)
                 .with_context(|| format!("process {pid}"))?;
         }
         trace.first_ns = now_ns()?;

@@ -1,7 +1,9 @@
 #![allow(clippy::expect_used, reason = "a test")]
 
 use super::*;
-use crate::model::{CpuTime, ThreadFacts, ThreadTotals, Unfinished};
+use crate::model::{
+    Call, CpuTime, Frame, PythonStack, ThreadFacts, ThreadTotals, Unfinished, WaitedAt,
+};
 
 const MS: u64 = 1_000_000;
 /// When the trace begins.
@@ -37,6 +39,7 @@ fn interval(tid: u32, kind: IntervalKind, from_ms: u64, to_ms: u64) -> Event {
         kind,
         start_ns,
         end_ns,
+        after: Call::EvalLoop,
     })
 }
 
@@ -335,7 +338,18 @@ fn any_numbers_are_taken() {
         voluntary_switches: most,
         ..ThreadTotals::default()
     };
-    let mut process = Process::new(most, most, 1);
+    let mut process = Process::new(most, 0, 1);
+    let stack = PythonStack {
+        frames: vec![Frame {
+            name: String::new(),
+            qualified_name: None,
+            file: String::new(),
+            line: Some(u32::MAX),
+        }],
+        truncated: true,
+        unreadable: most,
+    };
+    process.apply(Event::Stack(1, stack));
     for tid in [0, 1, u32::MAX] {
         for (start_ns, end_ns) in [(most, 0), (0, most), (0, 0), (most, most)] {
             for kind in [IntervalKind::Wait, IntervalKind::Yield] {
@@ -347,6 +361,7 @@ fn any_numbers_are_taken() {
                     kind,
                     start_ns,
                     end_ns,
+                    after: Call::EvalLoop,
                 }));
             }
         }
@@ -358,6 +373,35 @@ fn any_numbers_are_taken() {
         process.apply(Event::GilTotals(tid, u32::MAX, totals));
         process.apply(Event::GilTotals(tid, 0, totals));
         process.apply(Event::ThreadTotals(tid, cpu));
+        for holder in [None, Some(tid)] {
+            process.apply(Event::Blocking(Blocking {
+                waiter: tid,
+                started_ns: most,
+                gil_id: 0,
+                holder,
+                parts: most,
+                sum_ns: most,
+                max_ns: most,
+                on_cpu_ns: most,
+                runnable_ns: most,
+                asleep_ns: most,
+            }));
+        }
+        for at_ns in [1, most / 2, most] {
+            process.apply(Event::WaitedAt(WaitedAt {
+                gil_id: 0,
+                holder: tid,
+                waiter_stack: 1,
+                holder_stack: 1,
+                count: most,
+                sum_ns: most,
+            }));
+            process.apply(Event::Look(Look {
+                at_ns,
+                system_ns: Some(most),
+                events_lost: most,
+            }));
+        }
         process.apply(Event::ThreadEnd(ThreadEnd {
             pid: 0,
             tid,
@@ -368,4 +412,35 @@ fn any_numbers_are_taken() {
     let found = process.finish(0);
     assert_eq!((found.gil_wait.count, found.gil_wait.recorded), (most, 12));
     assert_eq!(found.other_threads.map(|others| others.threads), Some(2));
+}
+
+#[test]
+fn a_holder_is_a_thread_of_the_process() {
+    let said = |holder: Option<u32>, sum_ms: u64| {
+        Event::Blocking(Blocking {
+            waiter: 1,
+            started_ns: 0,
+            gil_id: 0,
+            holder,
+            parts: 1,
+            sum_ns: sum_ms * MS,
+            max_ns: sum_ms * MS,
+            on_cpu_ns: 0,
+            runnable_ns: 0,
+            asleep_ns: 0,
+        })
+    };
+    let events = [start(1, 0), start(2, 0), start(3, 0), end(3, 5)];
+    let said = [
+        said(Some(2), 4),
+        said(Some(3), 2),
+        said(Some(4_000), 3),
+        said(None, 1),
+    ];
+    let waited = [wait(1, 0, 10)];
+    let found = findings(10, events.into_iter().chain(waited).chain(said));
+    let holders: Vec<_> = found.blocked_by.iter().map(|row| row.holder).collect();
+    assert_eq!(holders, [2, 3]);
+    assert_eq!(found.blocked_by_nobody_ns, MS);
+    assert_eq!(found.blocked_by_unknown_ns, 3 * MS);
 }

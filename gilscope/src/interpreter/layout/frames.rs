@@ -169,6 +169,12 @@ pub const NO_FUNCTION_FROM: u8 = 3;
 pub const OF_GENERATOR: u8 = 1;
 
 impl FrameLayout {
+    /// Any object → its number of references, in the word before its type; free-threaded builds keep two of them, elsewhere
+    /// (`Include/object.h`, 3.13).
+    pub fn references(&self) -> Option<u64> {
+        (self.object_type == size_of::<u64>() as u64).then_some(0)
+    }
+
     /// The same where an object has so many more bytes before its type.
     pub(super) fn with_head(self, head: u64) -> FrameLayout {
         let code = self.in_code;
@@ -206,6 +212,12 @@ impl Position {
 }
 
 impl Text {
+    /// A name → its hash, which follows its length (`PyASCIIObject`; 2.7: `PyStringObject`).
+    pub fn hash(self) -> u32 {
+        let (Text::Bytes { length, .. } | Text::Unicode { length, .. }) = self;
+        u32::try_from(length + 8).unwrap_or(0)
+    }
+
     fn with_head(self, head: u64) -> Text {
         match self {
             Text::Unicode {

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::model::{
-    ExitStatus, GilWaits, HistogramSummary, LockWaits, OtherLocks, OtherThreads, ProcessEnd,
-    ProcessReport, Purpose, Report, TickSource, Unfinished,
+    ExitStatus, GilWaits, HistogramSummary, LockWaits, OtherLocks, OtherStorms, OtherThreads,
+    ProcessEnd, ProcessReport, Purpose, Report, Storm, StormKind, TickSource, Unfinished, WhatIf,
 };
-use crate::output::sample::{MS, idle, lock, process, report, waits};
+use crate::output::sample::{MS, idle, lock, process, report, storm, waits, what_if};
 use serde_json::{Map, Value, json};
 
 fn schema() -> Value {
@@ -47,6 +47,12 @@ fn full() -> Report {
         wait: waits(1, 1, 1, 1, 1),
         unfinished: Unfinished::default(),
     });
+    full.storms = vec![Storm {
+        gil_id: Some(0),
+        ..storm()
+    }];
+    full.other_storms = Some(OtherStorms::default());
+    full.what_if = Some(what_if());
     report(full)
 }
 
@@ -67,6 +73,17 @@ fn bare() -> Report {
         gil_wait,
         ended,
         threads: vec![none, waited],
+        storms: vec![Storm {
+            kind: StormKind::Pause,
+            system_ns: None,
+            top_holder: None,
+            ..storm()
+        }],
+        what_if: Some(WhatIf {
+            tid: None,
+            thread_at_most: None,
+            ..what_if()
+        }),
         ..process()
     })
 }
@@ -221,7 +238,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 21);
+    assert_eq!(nullable, 38);
 }
 
 #[test]

@@ -2,8 +2,11 @@
 //! say. At most 100 columns wide.
 
 mod dump;
+mod holders;
 mod locks;
 mod notes;
+mod places;
+mod storms;
 mod table;
 
 pub use dump::write as write_dump;
@@ -61,6 +64,9 @@ pub fn write(
         title(out, process, style)?;
         headline(out, process, style)?;
         table::write(out, process, style, all_threads)?;
+        holders::write(out, process, style)?;
+        places::write(out, process, style)?;
+        storms::write(out, process, style)?;
         notes::write(out, process, style)?;
         locks::write(out, process, style)?;
     }

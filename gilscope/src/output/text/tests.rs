@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::model::{
-    GilWaits, HistogramSummary, Loss, OtherLocks, OtherThreads, Purpose, Unfinished,
+    Frame, GilWaits, HistogramSummary, Loss, OtherLocks, OtherStorms, OtherThreads, Purpose, Storm,
+    StormKind, Unfinished,
 };
-use crate::output::sample::{MS, idle, lock, process, report, thread, waits};
+use crate::output::sample::{MS, idle, lock, process, report, storm, thread, waits, what_if};
 
 fn shown_with(report: &Report, style: Style, all_threads: bool) -> String {
     let mut out = Vec::new();
@@ -38,6 +39,25 @@ waited: share of the thread's life. vol.sw, invol.sw: switches by itself, and by
 futile: woken because the GIL was free, found it taken again.
 Not shown: 1 thread did not wait (--all-threads shows them).
 
+Who had the GIL while others waited for it:
+  4243 worker-1: 610 ms (65.7 %), longest 12.0 ms, 1 waiter
+    on the CPU 70.0 %, runnable 10.0 %, asleep 10.0 % (fsync), not known 10.0 %
+  4242 python3: 270 ms (29.1 %), longest 12.0 ms, 1 waiter
+    on the CPU 70.0 %, runnable 10.0 %, asleep 10.0 %, not known 10.0 %
+  Nobody (dropped, not yet taken): 7.00 ms (0.8 %); not known: 41.0 ms (4.4 %)
+What the waiters had come back from:
+  recvfrom: 400 waits, 5.97 s
+  eval-loop: 12,345 waits, 1.00 s
+
+Where it was had:
+  App.render, /srv/app/app.py:98: 600 ms (64.7 %)
+    called in App.main, /srv/app/app.py:140
+    waited for in App.handle, /srv/app/app.py:12: 600 ms
+  App.handle, /srv/app/app.py:12: 250 ms (26.9 %)
+    called in App.main, /srv/app/app.py:140
+    waited for in App.render, /srv/app/app.py:98: 250 ms
+  Both were looked at in 91.6 % of the time waited.
+
 Forced switches, apart from waits: a thread gave way 300 times, 800 ms in all, longest 6.00 ms.
 Voluntary context switches: 3,702, of which 2,400 (64.8 %) to wait for the GIL (24 futile wake-ups).
 Unfinished waits, in no count or percentile: 0 ns at the start of tracing, 3.00 ms at its end.
@@ -70,6 +90,8 @@ fn says_plainly_that_nobody_waited() {
         gil_wait: HistogramSummary::default(),
         contended_ns: 0,
         threads: vec![idle(4_242), idle(4_243)],
+        blocked_by: Vec::new(),
+        waited_at: Vec::new(),
         ..process()
     };
     let expected = "\
@@ -89,6 +111,8 @@ fn a_process_without_a_gil_is_no_result_about_one() {
         contended_ns: 0,
         gils: Vec::new(),
         threads: vec![idle(4_242)],
+        blocked_by: Vec::new(),
+        waited_at: Vec::new(),
         ..process()
     };
     let expected = "\
@@ -290,7 +314,13 @@ fn hostile_text_is_harmless_and_fits() {
     process.cmdline = vec![evil.clone(); 3];
     process.exe = evil.clone();
     process.container = Some(evil.clone());
-    process.gils[0].python = evil;
+    process.gils[0].python = evil.clone();
+    process.stacks[1].frames[0] = Frame {
+        name: evil.clone(),
+        qualified_name: Some(evil.clone()),
+        file: evil,
+        line: Some(u32::MAX),
+    };
     let text = shown(process);
     assert!(
         !text
@@ -298,7 +328,7 @@ fn hostile_text_is_harmless_and_fits() {
             .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
         "{text:?}"
     );
-    assert_eq!(text.lines().count(), 17);
+    assert_eq!(text.lines().count(), 36);
     assert_fits(&text);
 }
 
@@ -394,4 +424,41 @@ fn processes_follow_one_another() {
     });
     let text = shown_with(&two, Style::default(), false);
     assert!(text.contains("futex calls.\n\nProcess 5: "), "{text}");
+}
+
+#[test]
+fn storms_come_with_the_worst_threads_and_what_there_is_to_gain() {
+    let pause = Storm {
+        kind: StormKind::Pause,
+        unfinished: true,
+        events_lost: 2,
+        top_holder: None,
+        ..storm()
+    };
+    let text = shown(ProcessReport {
+        storms: vec![storm(), pause],
+        other_storms: Some(OtherStorms {
+            storms: 3,
+            ..OtherStorms::default()
+        }),
+        what_if: Some(what_if()),
+        ..process()
+    });
+    let expected = "
+Storms, when it lost more than it should, worst first:
+  contention from 1.20 s: 3.00 s, 2 threads waited 4.50 s in all, 66.7 % behind 4243
+    which was in App.render, /srv/app/app.py:98
+    up to 2 at once; ran 3.10 s (system 1.40 s); ready without a processor 20.0 ms
+    switches/s: 14,000, 12,000 for the GIL; woken in vain 10,000 times/s
+    waited longest: 4242 python3 2.50 s, 4243 worker-1 2.00 s
+  pause, in which no waiter got it from 1.20 s, to the end: 3.00 s, 2 threads waited 4.50 s in all
+    up to 2 at once; ran 3.10 s (system 1.40 s); ready without a processor 20.0 ms
+    switches/s: 14,000, 12,000 for the GIL; woken in vain 10,000 times/s
+    2 records lost meanwhile: it may have been several
+    waited longest: 4242 python3 2.50 s, 4243 worker-1 2.00 s
+  Not shown: 3 storms with less waiting.
+Without a GIL at most 1.49 times as fast, its thread 4243 worker-1 1.99 times; so with 3 processes.
+";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
 }

@@ -4,7 +4,6 @@ mod error;
 mod procfs;
 mod read;
 mod stat;
-pub mod syscall;
 mod thread;
 
 pub use error::TargetError;
@@ -93,6 +92,11 @@ impl Process {
         Ok(process)
     }
 
+    /// State, user and system time, ended threads included.
+    pub fn stat(&self) -> Result<Stat, TargetError> {
+        read_stat(self.pid)
+    }
+
     /// Whether the id still names this process: it lives and the id was not used again.
     pub fn still_same(&self) -> bool {
         read_stat(self.pid).is_ok_and(|s| s.start_ticks == self.start_ticks && !s.is_zombie())
@@ -162,6 +166,13 @@ impl Process {
 
 fn executable(pid: u32, root: &Path) -> Result<PathBuf, TargetError> {
     Ok(seen_from(root, &read_link(pid, "exe")?))
+}
+
+impl PidNamespace {
+    /// Whether it is the machine's first.
+    pub fn is_initial(&self) -> bool {
+        self.ino == INITIAL_PID_NAMESPACE
+    }
 }
 
 /// Whether gilscope runs in the machine's first PID namespace, in which the kernel counts the ids

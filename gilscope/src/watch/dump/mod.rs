@@ -17,8 +17,10 @@ use super::{
 use crate::{
     analyse,
     interpreter::{Interpreter, ThreadState},
-    model::{DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpThread, Resource},
-    target::{Process, SystemCall, process::syscall},
+    model::{
+        DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpThread, Resource, system_call,
+    },
+    target::{Process, SystemCall},
 };
 use std::{collections::HashMap, time::SystemTime};
 
@@ -180,7 +182,7 @@ impl<'a> Look<'a> {
             },
             None => Doing::SystemCall {
                 number: call.number,
-                name: syscall::name(call.number),
+                name: system_call(call.number),
             },
         }
     }

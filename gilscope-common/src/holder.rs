@@ -1,0 +1,846 @@
+//! Who had a GIL while a thread waited for it.
+//!
+//! A GIL counts the changes of its holder (`switch_number`, `Python/ceval_gil.h` and `.c`: `take_gil`). Whoever has to do with a
+//! contended GIL tells what it sees: that it has taken it, that it has dropped it while others wait, who has it as it looks.
+//! So a stretch of waiting belongs to one holder if the number was the same at both its ends, and is divided where the changes in it were
+//! seen; a stretch that could be two threads' is nobody's that is known. A holder that drops the GIL and takes it again before it is
+//! looked for has had it all the time.
+//!
+//! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
+//! said to have had it only while the thread that has dropped it slept, or for less than [`UNSEEN_TURN_NS`].
+//!
+//! Who looks, or tells of itself, notes what the holder has done so far ([`Snapshot`]). Where that is known at both ends of a stretch, so is what
+//! the holder did in it.
+
+use crate::{
+    parts::{Parts, Snapshot, known},
+    sched::{load, store},
+};
+
+/// Turns that are remembered: a thread looks every 5 ms, and fifty pollers that meet have one each meanwhile.
+pub const REMEMBERED: usize = 64;
+
+/// A holder, when nobody knows whom.
+pub const UNKNOWN: u32 = 0;
+
+/// Nobody: dropped, and not yet taken. No thread has this id (`PID_MAX_LIMIT`, `include/linux/threads.h`).
+pub const NOBODY: u32 = u32::MAX;
+
+/// In less nobody looks whether who dropped the GIL has had it again: it may have (10 us from drop to drop were seen), but what is wrong by that is
+/// within the bound of the accuracy test.
+pub const UNSEEN_TURN_NS: u64 = 20_000;
+
+/// What was seen of a holder's turn: when it last got the GIL, and when it last let go of it, whichever came later.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// The GIL's `switch_number` in it.
+    pub number: u64,
+    /// From when on it is known to have had the GIL; 0: not known.
+    pub held_ns: u64,
+    /// When it has dropped the GIL; 0: not seen.
+    pub dropped_ns: u64,
+    /// The holder, by its thread id in its PID namespace.
+    pub holder: u32,
+    /// It was seen to drop the GIL by its signal: the mutex is yet to be unlocked.
+    pub signalled: u16,
+    /// It got the GIL before `held_ns`, which is when it was seen to have it.
+    pub seen_late: u16,
+    /// What the holder had done by `held_ns`.
+    pub held: Snapshot,
+    /// By `dropped_ns`.
+    pub dropped: Snapshot,
+    /// From then on the GIL was nobody's,
+    pub free_since_ns: u64,
+    /// until then at least.
+    pub free_until_ns: u64,
+    /// Where it was in Python when that was read last.
+    pub stack: StackRead,
+}
+
+/// A Python stack that was read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackRead {
+    /// Its [`crate::frames::Stack::id`]; 0: none was.
+    pub number: u64,
+    /// When.
+    pub at_ns: u64,
+}
+
+impl StackRead {
+    /// None was.
+    pub const NONE: Self = Self {
+        number: 0,
+        at_ns: 0,
+    };
+}
+
+impl Turn {
+    /// Nothing has been seen.
+    const NONE: Self = Self {
+        number: 0,
+        held_ns: 0,
+        dropped_ns: 0,
+        holder: UNKNOWN,
+        signalled: 0,
+        seen_late: 0,
+        held: Snapshot::NONE,
+        dropped: Snapshot::NONE,
+        free_since_ns: 0,
+        free_until_ns: 0,
+        stack: StackRead::NONE,
+    };
+
+    /// The GIL is free now, and the thread that has dropped it has slept since then: so it has not had it in between.
+    #[inline(always)]
+    pub fn is_free(&mut self, asleep_since_ns: u64, now_ns: u64) {
+        let since_ns = asleep_since_ns.max(self.dropped_ns);
+        if since_ns != self.free_since_ns {
+            // In this order, as others read it meanwhile.
+            store(0, &mut self.free_until_ns);
+            store(since_ns, &mut self.free_since_ns);
+        }
+        if now_ns > self.free_until_ns {
+            store(now_ns, &mut self.free_until_ns);
+        }
+    }
+
+    /// For how long of a stretch after its drop nobody had the GIL, as far as is known.
+    #[inline(always)]
+    fn free_ns(&self, since_ns: u64, until_ns: u64) -> u64 {
+        let free_until_ns = load(&self.free_until_ns).min(until_ns);
+        let free_since_ns = load(&self.free_since_ns).max(since_ns);
+        let (ns, free_ns) = (
+            until_ns - since_ns,
+            free_until_ns.saturating_sub(free_since_ns),
+        );
+        if ns - free_ns < UNSEEN_TURN_NS {
+            ns
+        } else {
+            free_ns
+        }
+    }
+
+    /// Nothing of it was missed before the holder had the GIL.
+    #[inline(always)]
+    fn is_seen_from_its_beginning(&self) -> bool {
+        self.held_ns != 0 && (self.dropped_ns == 0 || self.dropped_ns >= self.held_ns)
+    }
+}
+
+/// Value of `TURNS`: the last holders of a GIL, each at its number's place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turns {
+    /// The turns.
+    pub last: [Turn; REMEMBERED],
+    /// What may be spent on reading stacks.
+    pub stacks: StackBudget,
+}
+
+/// How many frames of stacks may be read for a GIL: so many a second, and what was not used of late, up to a limit. Some of it is kept for
+/// those who waited long, so that of the waited time, not of the waits, as much as possible has a stack.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackBudget {
+    /// All has been spent that comes until then.
+    pub spent_until_ns: u64,
+}
+
+impl StackBudget {
+    /// So much time has to pass for each frame: 50,000 a second, which take 1 % of a processor.
+    const FRAME_NS: u64 = 20_000;
+    /// What a stack takes besides.
+    const STACK_FRAMES: u64 = 4;
+    /// So much may be spent in advance,
+    const ADVANCE_NS: u64 = 100_000_000;
+    /// and so much of it by anyone.
+    const ANYONE_NS: u64 = 50_000_000;
+    /// Who has waited longer may spend all.
+    const LONG_NS: u64 = 1_000_000;
+
+    /// Whether somebody who has waited for so long may read a stack now.
+    #[inline(always)]
+    pub fn allows(&self, now_ns: u64, waited_ns: u64) -> bool {
+        let limit_ns = match waited_ns {
+            Self::LONG_NS.. => Self::ADVANCE_NS,
+            _ => Self::ANYONE_NS,
+        };
+        self.spent_until_ns < now_ns + limit_ns
+    }
+
+    /// One with so many frames has been read.
+    #[inline(always)]
+    pub fn spend(&mut self, now_ns: u64, frames: u32) {
+        let from_ns = self.spent_until_ns.max(now_ns);
+        self.spent_until_ns = from_ns + (u64::from(frames) + Self::STACK_FRAMES) * Self::FRAME_NS;
+    }
+}
+
+impl Turns {
+    /// Nothing has been seen.
+    pub const NONE: Self = Self {
+        last: [Turn::NONE; REMEMBERED],
+        stacks: StackBudget { spent_until_ns: 0 },
+    };
+
+    /// The turn with this number, if it is remembered.
+    #[inline(always)]
+    pub fn get(&self, number: u64) -> Option<&Turn> {
+        let turn = &self.last[number as usize % REMEMBERED];
+        (turn.number == number && turn.holder != UNKNOWN).then_some(turn)
+    }
+
+    /// The thread got the GIL then.
+    #[inline(always)]
+    pub fn gets(&mut self, look: &Look) {
+        let turn = self.of(look);
+        let is_new = turn.held_ns <= turn.dropped_ns;
+        if look.now_ns > turn.dropped_ns && (is_new || look.now_ns < turn.held_ns) {
+            turn.held = look.holders;
+            (turn.held_ns, turn.seen_late) = (look.now_ns, 0);
+        }
+    }
+
+    /// The thread is seen to have the GIL.
+    #[inline(always)]
+    pub fn has(&mut self, look: &Look) {
+        let turn = self.of(look);
+        if turn.held_ns <= turn.dropped_ns && look.now_ns > turn.dropped_ns {
+            turn.held = look.holders;
+            (turn.held_ns, turn.seen_late) = (look.now_ns, 1);
+        }
+    }
+
+    /// The turn of the thread that has dropped the GIL, if it has told that.
+    #[inline(always)]
+    pub fn last_dropped(&mut self, number: u64) -> Option<&mut Turn> {
+        let turn = &mut self.last[number as usize % REMEMBERED];
+        (turn.number == number && turn.dropped_ns != 0).then_some(turn)
+    }
+
+    /// It has dropped the GIL, as is told by the signal if there are waiters, and again by unlocking the mutex.
+    #[inline(always)]
+    pub fn dropped(&mut self, look: &Look, signals: bool) {
+        let turn = self.of(look);
+        if signals || turn.signalled == 0 {
+            turn.dropped = look.holders;
+            turn.dropped_ns = look.now_ns;
+        }
+        turn.signalled = signals as u16;
+    }
+
+    #[inline(always)]
+    fn of(&mut self, look: &Look) -> &mut Turn {
+        let turn = &mut self.last[look.number as usize % REMEMBERED];
+        if turn.number != look.number || turn.holder != look.holder {
+            turn.held_ns = 0;
+            turn.dropped_ns = 0;
+            turn.free_until_ns = 0;
+            turn.stack = StackRead::NONE;
+            (turn.signalled, turn.seen_late) = (0, 0);
+            turn.holder = look.holder;
+            turn.number = look.number;
+        }
+        turn
+    }
+}
+
+/// What a look at a GIL says.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// `switch_number`.
+    pub number: u64,
+    /// When.
+    pub now_ns: u64,
+    /// Its holder, [`NOBODY`] or [`UNKNOWN`].
+    pub holder: u32,
+    /// Explicit padding.
+    pub padding: u32,
+    /// What the holder had done by then.
+    pub holders: Snapshot,
+}
+
+impl Look {
+    /// None.
+    pub const NONE: Self = Self {
+        number: 0,
+        now_ns: 0,
+        holder: UNKNOWN,
+        padding: 0,
+        holders: Snapshot::NONE,
+    };
+}
+
+/// How far a thread's wait has been divided.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Division {
+    /// `switch_number` so far.
+    pub number: u64,
+    /// So far.
+    pub since_ns: u64,
+    /// How long the holder has had the GIL in this wait without a break.
+    pub part_ns: u64,
+    /// `switch_number` of the thread that has dropped the GIL, if it is nobody's.
+    pub dropped_number: u64,
+    /// The holder then.
+    pub holder: u32,
+    /// The waiter, by its thread id in its PID namespace. It is never the holder: what looks so is a change that is not yet counted, as
+    /// `take_gil` sets `locked` first and `switch_number` last (`Python/ceval_gil.h`, 3.7; `.c`, 3.15).
+    pub waiter: u32,
+    /// What the holder had done by then.
+    pub holders: Snapshot,
+    /// Where the waiter is in Python.
+    pub stack: StackRead,
+    /// The last look.
+    pub look: Look,
+}
+
+impl Division {
+    /// Not divided.
+    pub const NONE: Self = Self {
+        number: 0,
+        since_ns: 0,
+        part_ns: 0,
+        dropped_number: 0,
+        holder: UNKNOWN,
+        waiter: UNKNOWN,
+        holders: Snapshot::NONE,
+        stack: StackRead::NONE,
+        look: Look::NONE,
+    };
+}
+
+/// A stretch of a wait in which one thread had the GIL, or nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The GIL's `switch_number`.
+    pub number: u64,
+    /// The holder, or [`NOBODY`].
+    pub holder: u32,
+    /// How long it is.
+    pub ns: u64,
+    /// How long the holder has had the GIL in this wait without a break, with it.
+    pub part_ns: u64,
+    /// What the holder did in it.
+    pub parts: Parts,
+}
+
+impl Piece {
+    /// Sleeps of the holder's that are new to the waiter: it has met them in this piece.
+    #[inline(always)]
+    pub fn sleeps(&self) -> u64 {
+        // One that had begun before.
+        let older = self.parts.sleeps == 0 && self.ns == self.part_ns;
+        self.parts.sleeps as u64 + older as u64
+    }
+}
+
+/// Key of `BLOCKED`: a thread that waited, and the one that had the GIL.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BlockedKey {
+    /// When the waiter began to be followed; tells apart threads that had the same id one after the other.
+    pub started_ns: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The waiter.
+    pub tid: u32,
+    /// The GIL's index in its process.
+    pub gil_id: u32,
+    /// The holder, by its id in its PID namespace.
+    pub holder: u32,
+}
+
+impl BlockedKey {
+    /// Of nobody.
+    pub const NONE: Self = Self {
+        started_ns: 0,
+        tgid: 0,
+        tid: 0,
+        gil_id: 0,
+        holder: UNKNOWN,
+    };
+}
+
+/// Value of `BLOCKED`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Blocked {
+    /// Parts of waits, each without a break.
+    pub parts: u64,
+    /// Their time.
+    pub sum_ns: u64,
+    /// The longest.
+    pub max_ns: u64,
+    /// Of their time, that in which the holder was on the CPU.
+    pub on_cpu_ns: u64,
+    /// In which it was runnable.
+    pub runnable_ns: u64,
+    /// In which it was asleep. What is missing to the sum is not known.
+    pub asleep_ns: u64,
+}
+
+impl Blocked {
+    /// A part begins with this piece, or becomes longer by it.
+    #[inline(always)]
+    pub fn add(&mut self, piece: &Piece) {
+        if piece.ns == piece.part_ns {
+            self.parts += 1;
+        }
+        self.sum_ns += piece.ns;
+        if piece.part_ns > self.max_ns {
+            self.max_ns = piece.part_ns;
+        }
+        self.on_cpu_ns += piece.parts.on_cpu_ns;
+        self.runnable_ns += piece.parts.runnable_ns;
+        self.asleep_ns += piece.parts.asleep_ns;
+    }
+}
+
+/// Key of `SLEEPS`: a thread that waited, one that slept with the GIL held, and what in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct SleepKey {
+    /// The two.
+    pub pair: BlockedKey,
+    /// As [`crate::parts::call`] says.
+    pub call: u32,
+    /// Explicit padding.
+    pub padding: u32,
+}
+
+/// Value of `SLEEPS`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sleeps {
+    /// Sleeps that the waiter has met.
+    pub count: u64,
+    /// Time that it has waited for them.
+    pub sum_ns: u64,
+}
+
+impl Sleeps {
+    /// The holder has slept in this piece.
+    #[inline(always)]
+    pub fn add(&mut self, piece: &Piece) {
+        self.count += piece.sleeps();
+        self.sum_ns += piece.parts.asleep_ns;
+    }
+}
+
+impl Division {
+    /// A wait begins with this look.
+    #[inline(always)]
+    pub fn begins(&mut self) {
+        self.number = self.look.number;
+        self.since_ns = self.look.now_ns;
+        self.part_ns = 0;
+        self.dropped_number = self.number;
+        self.holder = self.look.holder;
+        self.holders = self.look.holders;
+        self.stack = StackRead::NONE;
+    }
+
+    /// The wait goes on until this look, or is over: tells for each holder that is known, and for [`NOBODY`], the pieces that are its since the last
+    /// look. What it works with is in memory, so that the verifier follows it once.
+    #[inline(never)]
+    pub fn goes_on(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
+        if self.look.number.wrapping_sub(self.number) > REMEMBERED as u64 {
+            self.holder_is(UNKNOWN);
+            self.number = self.look.number;
+        }
+        for _ in 0..REMEMBERED {
+            if self.number == self.look.number {
+                break;
+            }
+            self.changes(turns, tell);
+        }
+        self.follows(turns, tell);
+        // It was free, and is the same thread's again: since when is not known.
+        if self.holder == NOBODY && self.look.holder != NOBODY {
+            self.holder_is(UNKNOWN);
+        }
+        let look = self.look.holders;
+        self.is_told_by(self.look.holder);
+        self.until(self.look.now_ns, turns, &look, tell);
+        self.dropped_number = self.number;
+        self.holder_is(self.look.holder);
+        self.holders = look;
+    }
+
+    /// The next one's turn.
+    #[inline(always)]
+    fn changes(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
+        self.follows(turns, tell);
+        self.number += 1;
+        match turns.get(self.number) {
+            Some(turn) if turn.is_seen_from_its_beginning() => {
+                if turn.held_ns <= self.since_ns {
+                    self.holder_is(turn.holder);
+                }
+            }
+            _ => self.holder_is(UNKNOWN),
+        }
+    }
+
+    /// The rest of the present turn, as far as it was seen.
+    #[inline(never)]
+    fn follows(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
+        let Some(turn) = turns.get(self.number) else {
+            return;
+        };
+        if self.is_ahead(turn.held_ns) {
+            if turn.seen_late != 0 && self.holder != turn.holder {
+                self.holder_is(UNKNOWN);
+            }
+            self.is_told_by(turn.holder);
+            self.until(turn.held_ns, turns, &turn.held, tell);
+            self.holder_is(turn.holder);
+            self.holders = turn.held;
+        }
+        if turn.dropped_ns >= turn.held_ns && self.is_ahead(turn.dropped_ns) {
+            // It was free, was taken again by the same thread, and is free again.
+            if self.holder == NOBODY {
+                self.holder_is(UNKNOWN);
+            }
+            self.is_told_by(turn.holder);
+            self.until(turn.dropped_ns, turns, &turn.dropped, tell);
+            self.dropped_number = self.number;
+            self.holder_is(NOBODY);
+        }
+    }
+
+    #[inline(always)]
+    fn is_ahead(&self, at_ns: u64) -> bool {
+        at_ns > self.since_ns && at_ns <= self.look.now_ns
+    }
+
+    #[inline(always)]
+    fn holder_is(&mut self, holder: u32) {
+        if self.holder != holder {
+            (self.holder, self.part_ns) = (holder, 0);
+            self.holders.known = known::NOTHING;
+        }
+    }
+
+    /// What is known at the end of the present piece is of that thread: if it is another's, nothing is known of the holder.
+    #[inline(always)]
+    fn is_told_by(&mut self, thread: u32) {
+        if thread != self.holder {
+            self.holders.known = known::NOTHING;
+        }
+    }
+
+    /// The present piece ends, when the holder had done so much. A BPF function has five arguments.
+    #[inline(never)]
+    fn until(
+        &mut self,
+        at_ns: u64,
+        turns: &Turns,
+        had_done: &Snapshot,
+        tell: &mut impl FnMut(&Piece),
+    ) {
+        if at_ns <= self.since_ns {
+            return;
+        }
+        let mut ns = at_ns - self.since_ns;
+        if self.holder == NOBODY {
+            let dropped = turns.get(self.dropped_number).unwrap_or(&Turn::NONE);
+            ns = dropped.free_ns(self.since_ns, at_ns);
+        }
+        self.since_ns = at_ns;
+        if self.holder != UNKNOWN && self.holder != self.waiter && ns > 0 {
+            self.part_ns += ns;
+            tell(&Piece {
+                number: self.number,
+                holder: self.holder,
+                ns,
+                part_ns: self.part_ns,
+                parts: Parts::between(&self.holders, had_done, ns),
+            });
+        }
+    }
+}
+
+const _: () = {
+    assert!(size_of::<Turn>() == 112);
+    assert!(size_of::<Turns>() == 7176);
+    assert!(size_of::<Division>() == 128);
+    assert!(size_of::<BlockedKey>() == 24);
+    assert!(size_of::<Blocked>() == 48);
+    assert!(size_of::<SleepKey>() == 32);
+    assert!(size_of::<Sleeps>() == 16);
+};
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use std::vec::Vec;
+
+    fn look(number: u64, holder: u32, now_ns: u64) -> Look {
+        Look {
+            number,
+            now_ns,
+            holder,
+            ..Look::NONE
+        }
+    }
+
+    /// What a wait is divided into that begins at 100 with number 7 and holder 1.
+    fn divide(turns: &Turns, looks: &[Look]) -> Vec<(u32, u64, u64)> {
+        divide_from(look(7, 1, 100), turns, looks)
+    }
+
+    fn divide_from(first: Look, turns: &Turns, looks: &[Look]) -> Vec<(u32, u64, u64)> {
+        let (mut division, mut told) = (Division::NONE, Vec::new());
+        division.look = first;
+        division.begins();
+        for look in looks {
+            division.look = *look;
+            division.goes_on(turns, &mut |piece| {
+                assert_eq!(piece.parts.on_cpu_ns, 0, "nothing was seen of it");
+                told.push((piece.holder, piece.ns, piece.part_ns));
+            });
+        }
+        told
+    }
+
+    /// Each turn: its number, its holder, since when it is known to have the GIL, when it was dropped.
+    fn seen(all: &[(u64, u32, u64, u64)]) -> Turns {
+        let mut turns = Turns::NONE;
+        for (number, holder, held_ns, dropped_ns) in all {
+            if *held_ns > 0 {
+                turns.gets(&look(*number, *holder, *held_ns));
+            }
+            if *dropped_ns > 0 {
+                turns.dropped(&look(*number, *holder, *dropped_ns), true);
+            }
+        }
+        turns
+    }
+
+    #[test]
+    fn who_has_it_all_the_time_has_all_of_it() {
+        let told = divide(&seen(&[]), &[look(7, 1, 150), look(7, 1, 220)]);
+        assert_eq!(told, [(1, 50, 50), (1, 70, 120)]);
+    }
+
+    #[test]
+    fn a_change_that_was_seen_divides() {
+        let turns = seen(&[(8, 2, 130, 0), (9, 3, 140, 0)]);
+        let told = divide(&turns, &[look(9, 3, 200)]);
+        assert_eq!(told, [(1, 30, 30), (2, 10, 10), (3, 60, 60)]);
+    }
+
+    /// From when it was dropped until the next has it.
+    #[test]
+    fn nobody_has_it_in_transit() {
+        let turns = seen(&[(7, 1, 50, 120), (8, 2, 130, 0)]);
+        let told = divide(&turns, &[look(8, 2, 200)]);
+        assert_eq!(told, [(1, 20, 20), (NOBODY, 10, 10), (2, 70, 70)]);
+        // It was dropped, and is free still; then somebody took it.
+        let mut turns = seen(&[(7, 1, 50, 120), (8, 2, 130, 180)]);
+        let free = look(8, NOBODY, 200);
+        let told = divide(&turns, &[free]);
+        assert_eq!(told[2..], [(2, 50, 50), (NOBODY, 20, 20)]);
+        turns.gets(&look(9, 3, 230));
+        let told = divide(&turns, &[free, look(9, 3, 260)]);
+        assert_eq!(told[3..], [(NOBODY, 20, 20), (NOBODY, 30, 50), (3, 30, 30)]);
+    }
+
+    /// An old drop, from before the wait, says nothing of it.
+    #[test]
+    fn a_drop_from_before_is_none() {
+        let turns = seen(&[(7, 1, 50, 90), (8, 2, 130, 0)]);
+        let told = divide(&turns, &[look(8, 2, 200)]);
+        assert_eq!(told, [(1, 30, 30), (2, 70, 70)]);
+    }
+
+    #[test]
+    fn what_was_not_seen_is_not_known() {
+        // Somebody had it between 100 and 140.
+        let told = divide(
+            &seen(&[(9, 3, 140, 0)]),
+            &[look(9, 3, 200), look(9, 3, 210)],
+        );
+        assert_eq!(told, [(3, 60, 60), (3, 10, 70)]);
+        // When the last took it is not known, but that he has it is.
+        let told = divide(
+            &seen(&[(8, 2, 130, 0)]),
+            &[look(9, 3, 200), look(9, 3, 210)],
+        );
+        assert_eq!(told, [(1, 30, 30), (3, 10, 10)]);
+        assert_eq!(divide(&seen(&[]), &[look(900, 3, 200)]), []);
+    }
+
+    /// Between two drops that were seen is a turn whose beginning was not.
+    #[test]
+    fn a_turn_that_was_only_seen_to_end() {
+        let turns = seen(&[(7, 1, 50, 110), (8, 2, 0, 150), (9, 3, 155, 0)]);
+        let told = divide(&turns, &[look(9, 3, 200)]);
+        assert_eq!(told, [(1, 10, 10), (NOBODY, 5, 5), (3, 45, 45)]);
+    }
+
+    #[test]
+    fn the_same_holder_again() {
+        // Dropped and taken again between two looks: it had it all the time until the last drop.
+        let turns = seen(&[(7, 1, 50, 180)]);
+        assert_eq!(divide(&turns, &[look(7, 1, 170)]), [(1, 70, 70)]);
+        let told = divide(&turns, &[look(7, NOBODY, 200)]);
+        assert_eq!(told, [(1, 80, 80), (NOBODY, 20, 20)]);
+        // Free as it was looked for, and then its again: since when?
+        let told = divide(&turns, &[look(7, NOBODY, 190), look(7, 1, 210)]);
+        assert_eq!(told, [(1, 80, 80), (NOBODY, 10, 10)]);
+        let told = divide_from(look(7, NOBODY, 100), &turns, &[look(7, NOBODY, 200)]);
+        assert_eq!(told, [(NOBODY, 20, 20)]);
+    }
+
+    /// The same thread's again, and that was seen.
+    #[test]
+    fn dropped_and_taken_again() {
+        let mut turns = seen(&[(7, 1, 50, 130)]);
+        turns.gets(&look(7, 1, 160));
+        let told = divide(&turns, &[look(7, NOBODY, 150), look(7, 1, 200)]);
+        assert_eq!(told, [(1, 50, 50), (NOBODY, 10, 10), (1, 40, 40)]);
+        // Nobody looked meanwhile.
+        let told = divide(&turns, &[look(7, 1, 200)]);
+        assert_eq!(told, [(1, 60, 60), (1, 40, 100)]);
+        turns.dropped(&look(7, 1, 190), true);
+        let told = divide(&turns, &[look(7, NOBODY, 150), look(7, NOBODY, 200)]);
+        // That it had been dropped before is forgotten.
+        assert_eq!(
+            told,
+            [(1, 50, 50), (NOBODY, 10, 10), (1, 30, 30), (NOBODY, 10, 10)]
+        );
+    }
+
+    /// It has dropped the GIL, and somebody else takes it again, but has not yet counted the change as the waiter looks.
+    #[test]
+    fn nobody_waits_for_itself() {
+        let mut told = Vec::new();
+        let mut tell = |piece: &Piece| told.push((piece.holder, piece.ns));
+        let mut turns = seen(&[(7, 1, 50, 90)]);
+        let mut division = Division {
+            waiter: 1,
+            look: look(7, 1, 100),
+            ..Division::NONE
+        };
+        division.begins();
+        division.look = look(7, 1, 150);
+        division.goes_on(&turns, &mut tell);
+        // Another that waits sees it so as well.
+        turns.has(&look(7, 1, 160));
+        turns.gets(&look(8, 2, 170));
+        division.look = look(8, 2, 200);
+        division.goes_on(&turns, &mut tell);
+        assert_eq!(told, [(2, 30)]);
+    }
+
+    /// Nobody knows what it did while it was awake.
+    #[test]
+    fn free_as_long_as_who_dropped_it_sleeps() {
+        let all = |turns: &Turns| divide(turns, &[look(8, 2, 200_000)]);
+        let mut turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
+        let (before, after) = ((1, 10_000, 10_000), (2, 89_900, 89_900));
+        assert_eq!(all(&turns), [before, after]);
+        turns.last_dropped(7).unwrap().is_free(60_100, 90_100);
+        assert_eq!(all(&turns), [before, (NOBODY, 30_000, 30_000), after]);
+        // It goes on sleeping.
+        turns.last_dropped(7).unwrap().is_free(60_100, 110_100);
+        assert_eq!(all(&turns), [before, (NOBODY, 50_000, 50_000), after]);
+        // Asleep before it could have taken it again; the waiter's looks do not matter.
+        turns.last_dropped(7).unwrap().is_free(25_100, 110_100);
+        let nobody = (NOBODY, 100_000, 100_000);
+        assert_eq!(all(&turns), [before, nobody, after]);
+        let looks = [look(7, NOBODY, 50_100), look(8, 2, 200_000)];
+        let parts = [(NOBODY, 40_000, 40_000), (NOBODY, 60_000, 100_000)];
+        let told = divide(&turns, &looks);
+        assert_eq!(told, [before, parts[0], parts[1], after]);
+        // Nobody has told that it dropped that.
+        assert!(turns.last_dropped(8).is_none());
+    }
+
+    #[test]
+    fn who_is_found_with_it_has_had_it_since_then_at_least() {
+        let mut turns = seen(&[(7, 1, 50, 120)]);
+        turns.has(&look(8, 2, 150));
+        let told = divide(&turns, &[look(8, 2, 200)]);
+        assert_eq!(told, [(1, 20, 20), (2, 50, 50)]);
+        // Itself knows better.
+        turns.gets(&look(8, 2, 130));
+        let told = divide(&turns, &[look(8, 2, 200)]);
+        assert_eq!(told, [(1, 20, 20), (NOBODY, 10, 10), (2, 70, 70)]);
+    }
+
+    #[test]
+    fn a_drop_is_told_by_the_signal_and_by_the_mutex() {
+        let mut turns = Turns::NONE;
+        let dropped_ns = |turns: &Turns| turns.get(7).map(|turn| turn.dropped_ns);
+        for (now_ns, signals, expected_ns) in [
+            (10, true, 10),
+            (12, false, 10),
+            (20, false, 20),
+            (30, true, 30),
+            (40, true, 40),
+        ] {
+            turns.dropped(&look(7, 1, now_ns), signals);
+            assert_eq!(dropped_ns(&turns), Some(expected_ns));
+        }
+    }
+
+    #[test]
+    fn an_old_turn_with_the_same_place_is_none() {
+        let turns = seen(&[(8 + REMEMBERED as u64, 5, 120, 0)]);
+        assert_eq!(divide(&turns, &[look(8, 2, 200)]), []);
+    }
+
+    #[test]
+    fn what_is_seen_twice_was_so_at_first() {
+        let turns = seen(&[(8, 2, 130, 0), (8, 2, 190, 0)]);
+        let told = divide(&turns, &[look(8, 2, 200)]);
+        assert_eq!(told, [(1, 30, 30), (2, 70, 70)]);
+    }
+
+    #[test]
+    fn a_part_counts_once_however_often_it_grows() {
+        let mut blocked = Blocked::default();
+        for (ns, part_ns) in [(50, 50), (70, 120), (10, 10)] {
+            blocked.add(&Piece {
+                number: 7,
+                holder: 1,
+                ns,
+                part_ns,
+                parts: Parts::default(),
+            });
+        }
+        assert_eq!(
+            (blocked.parts, blocked.sum_ns, blocked.max_ns),
+            (2, 130, 120)
+        );
+    }
+
+    /// So many frames a second and no more, and the last of them only for who has waited long.
+    #[test]
+    fn stacks_are_read_at_a_bounded_rate() {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let (mut budget, mut short, mut long) = (StackBudget::default(), 0, 0);
+        for at in 0..10_000_u64 {
+            let now_ns = SECOND_NS + at * 100_000;
+            for (waited_ns, read) in [(900_000, &mut short), (5_000_000, &mut long)] {
+                if budget.allows(now_ns, waited_ns) {
+                    budget.spend(now_ns, 21);
+                    *read += 1;
+                }
+            }
+        }
+        // One second, and what may be spent in advance.
+        assert!((2_150..=2_210).contains(&(short + long)), "{short} {long}");
+        assert!(short <= 110, "{short}");
+    }
+}

@@ -1,0 +1,250 @@
+//! Who has a GIL: remembers the changes of its holder, and divides the waits for it among the holders.
+
+use aya_ebpf::helpers::bpf_probe_read_user;
+use gilscope_common::{
+    holder::{Blocked, BlockedKey, Look, NOBODY, Piece, SleepKey, Sleeps, Turns, UNKNOWN},
+    maps::{GilKey, Target, Thread, WordInfo},
+    parts::known,
+    wait::{GilView, kind, phase, word},
+};
+
+use crate::{
+    filter,
+    maps::{BLOCKED, SLEEPS, TURNS},
+    walk,
+};
+
+/// Where glibc keeps a thread's id, counted from its `pthread_t` (x86-64: `nptl/descr.h`, `struct pthread`).
+const GLIBC_TID: u64 = 0x2d0;
+
+/// Longer than a look takes, on an emulated machine too, from the moment that is looked at until the GIL's fields are read.
+const LOOK_TAKES_NS: u64 = 100_000;
+
+#[inline(always)]
+fn turns(tgid: u32, gil_id: u32) -> Option<&'static mut Turns> {
+    // SAFETY: an entry lasts as long as its process is traced. Who reads a turn while it is written sees by its number
+    // whether it is the one that is looked for, or takes a time that is a moment old.
+    TURNS
+        .get_ptr_mut(GilKey { tgid, gil_id })
+        .map(|turns| unsafe { &mut *turns })
+}
+
+/// The present thread looks at itself, as the holder. It waits for nothing then, so there is room in its division.
+#[inline(always)]
+fn looks_at_itself(thread: &mut Thread, number: u64, now_ns: u64) -> Option<()> {
+    let holder = filter::own_tid(thread)?;
+    let look = &mut thread.division.look;
+    (look.number, look.holder, look.now_ns) = (number, holder, now_ns);
+    thread.sched.look(now_ns, &mut look.holders);
+    Some(())
+}
+
+/// The present thread has had the GIL since its wait was over.
+#[inline(always)]
+pub fn took(thread: &mut Thread, gil_id: u32, number: u64) -> Option<()> {
+    let turns = turns(thread.tgid, gil_id)?;
+    looks_at_itself(thread, number, thread.wait.finished.end_ns)?;
+    let look = &mut thread.division.look;
+    // It has not slept since, or its wait would have been over before.
+    look.holders.on_cpu_ns = thread.wait.cpu_ns;
+    look.holders.runnable_ns = thread.wait.runnable_ns;
+    turns.gets(look);
+    Some(())
+}
+
+/// The present thread, which is the last holder, wakes others now: by unlocking the mutex (`unlocks`), by a signal, or on a word that is no
+/// GIL's. If it has the GIL it has just taken it (`takes`), as `take_gil` signals and unlocks at its end, or some time ago.
+#[inline(always)]
+pub fn tells(
+    thread: &mut Thread,
+    gil_id: u32,
+    view: &GilView,
+    now_ns: u64,
+    unlocks: bool,
+    takes: bool,
+) -> Option<()> {
+    thread.slept.has_gil();
+    let turns = turns(thread.tgid, gil_id)?;
+    looks_at_itself(thread, view.switch_number, now_ns)?;
+    let look = &thread.division.look;
+    if view.locked == 0 {
+        turns.dropped(look, !unlocks);
+        thread.dropped = view.switch_number;
+    } else if takes {
+        turns.gets(look);
+    } else {
+        turns.has(look);
+    }
+    Some(())
+}
+
+/// The present thread has dropped a GIL, and has been out of it for as long as it takes to wake somebody.
+#[inline(always)]
+pub fn has_dropped(thread: &mut Thread) -> Option<()> {
+    let turns = turns(thread.tgid, thread.wait.gil_id)?;
+    walk::own(thread, turns)
+}
+
+/// The present thread goes to sleep in a wait for this GIL.
+#[inline(always)]
+pub fn waits(thread: &mut Thread, info: &WordInfo, view: &GilView, now_ns: u64) {
+    if info.word == word::SEMAPHORE || thread.wait.kind != kind::WAIT {
+        return;
+    }
+    // In a wait that goes on, those who wait as well profit.
+    if looks(thread, view, info.gil_id, now_ns).is_some() && thread.wait.start_ns == now_ns {
+        thread.division.begins();
+    }
+}
+
+/// Its sleep is over.
+#[inline(always)]
+pub fn wakes_up(thread: &mut Thread, view: &GilView, now_ns: u64) {
+    let wait = &thread.wait;
+    // A mutex that refused to sleep may be no wait at all.
+    if wait.phase == phase::AWAKE && wait.kind == kind::WAIT && wait.slept > 0 {
+        goes_on(thread, view, now_ns);
+    }
+}
+
+#[inline(always)]
+fn goes_on(thread: &mut Thread, view: &GilView, now_ns: u64) -> Option<()> {
+    let gil_id = thread.wait.gil_id;
+    let turns = looks(thread, view, gil_id, now_ns)?;
+    let waited_ns = now_ns.saturating_sub(thread.wait.start_ns);
+    walk::both(thread, turns, view.last_holder, waited_ns);
+    // It was under way when tracing began, or its first look failed: what was before this look is not known.
+    if thread.division.since_ns < thread.wait.start_ns {
+        thread.division.begins();
+        return None;
+    }
+    thread.division.waiter = filter::own_tid(thread)?;
+    let Thread {
+        division,
+        blocked: key,
+        stacks,
+        ..
+    } = thread;
+    (key.started_ns, key.tgid, key.tid) = (thread.started_ns, thread.tgid, thread.tid);
+    (stacks.waiter, stacks.tgid) = (division.stack.number, thread.tgid);
+    (key.gil_id, stacks.gil_id) = (gil_id, gil_id);
+    let turns = &*turns;
+    division.goes_on(turns, &mut |piece| {
+        key.holder = piece.holder;
+        blocked(key, piece);
+        walk::add(stacks, turns, piece);
+    });
+    Some(())
+}
+
+#[inline(never)]
+fn blocked(key: &BlockedKey, piece: &Piece) {
+    match BLOCKED.get_ptr_mut(key) {
+        // SAFETY: only the waiter itself writes its rows.
+        Some(blocked) => unsafe { (*blocked).add(piece) },
+        None => {
+            let mut blocked = Blocked::default();
+            blocked.add(piece);
+            // What finds no room is known of nobody.
+            if BLOCKED.insert(key, blocked, 0).is_err() {
+                return;
+            }
+        }
+    }
+    if piece.parts.asleep_ns > 0 {
+        slept(key, piece);
+    }
+}
+
+/// The holder slept.
+#[inline(never)]
+fn slept(key: &BlockedKey, piece: &Piece) {
+    let key = SleepKey {
+        pair: *key,
+        call: piece.parts.call,
+        padding: 0,
+    };
+    match SLEEPS.get_ptr_mut(key) {
+        // SAFETY: only the waiter itself writes its rows.
+        Some(sleeps) => unsafe { (*sleeps).add(piece) },
+        None => {
+            let mut sleeps = Sleeps::default();
+            sleeps.add(piece);
+            // What finds no room is of an unknown call.
+            let _ = SLEEPS.insert(key, sleeps, 0);
+        }
+    }
+}
+
+/// The present thread looks, and tells whoever waits that the holder has the GIL by now.
+#[inline(always)]
+fn looks(
+    thread: &mut Thread,
+    view: &GilView,
+    gil_id: u32,
+    now_ns: u64,
+) -> Option<&'static mut Turns> {
+    let turns = turns(thread.tgid, gil_id)?;
+    let number = view.switch_number;
+    // Preempted in between: who has it by this view may have got it long after the moment that is looked at.
+    if filter::now_ns() - now_ns > LOOK_TAKES_NS {
+        return None;
+    }
+    let holder = match turns.get(number) {
+        _ if view.locked == 0 => NOBODY,
+        Some(turn) => turn.holder,
+        None => tid(filter::target(thread.tgid)?, view.last_holder).unwrap_or(UNKNOWN),
+    };
+    let look = &mut thread.division.look;
+    (look.number, look.holder, look.now_ns) = (number, holder, now_ns);
+    looks_at_holder(thread.tgid, look);
+    if holder == NOBODY {
+        is_free(turns, number, thread.tgid, now_ns);
+    } else if holder != UNKNOWN {
+        turns.has(look);
+    }
+    Some(turns)
+}
+
+/// What the holder has done so far, if it is known. A function of its own: the programs' stack is small.
+#[inline(never)]
+fn looks_at_holder(tgid: u32, look: &mut Look) {
+    look.holders.known = known::NOTHING;
+    if look.holder != NOBODY
+        && look.holder != UNKNOWN
+        && let Some(holder) = filter::other(tgid, look.holder)
+    {
+        holder.sched.look(look.now_ns, &mut look.holders);
+    }
+}
+
+/// The GIL is free: so it has been since the thread that has dropped it sleeps.
+#[inline(never)]
+fn is_free(turns: &mut Turns, number: u64, tgid: u32, now_ns: u64) {
+    if let Some(turn) = turns.last_dropped(number)
+        && let Some(thread) = filter::other(tgid, turn.holder)
+        && let Some(since_ns) = thread.sched.asleep_since_ns()
+    {
+        turn.is_free(since_ns, now_ns);
+    }
+}
+
+/// A thread's id in its PID namespace, from its thread state.
+#[inline(always)]
+fn tid(target: &Target, state: u64) -> Option<u32> {
+    let offsets = &target.frames;
+    if offsets.thread_id == 0 || state == 0 {
+        return None;
+    }
+    if offsets.native_id != 0 {
+        return read(state.wrapping_add(offsets.native_id.into()));
+    }
+    let pthread: u64 = read(state.wrapping_add(offsets.thread_id.into()))?;
+    read(pthread.wrapping_add(GLIBC_TID))
+}
+
+#[inline(always)]
+fn read<T>(address: u64) -> Option<T> {
+    // SAFETY: a faulting read is answered by an error.
+    unsafe { bpf_probe_read_user(address as *const T) }.ok()
+}

@@ -1,0 +1,62 @@
+//! Which stacks are wanted, and where.
+
+use crate::commands::options::StacksOf;
+use clap::ArgGroup;
+use std::path::{Path, PathBuf};
+
+/// Options of their own, below the others.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Flame graphs")]
+#[command(group = ArgGroup::new("files of stacks").multiple(true))]
+#[group(id = "stacks")]
+pub struct Args {
+    /// Draw the time waited by Python stack, as SVG; `-`: to standard output
+    #[arg(long, value_name = "FILE", group = "files of stacks")]
+    pub(super) flamegraph: Option<PathBuf>,
+
+    /// The same as text, a line per stack: `outermost;…;innermost µs`
+    #[arg(long, value_name = "FILE", group = "files of stacks")]
+    pub(super) folded: Option<PathBuf>,
+
+    /// Whose stacks
+    #[arg(long, hide_short_help = true, value_name = "WHO", value_enum, default_value_t = StacksOf::Holder, requires = "files of stacks")]
+    pub(super) stacks_of: StacksOf,
+}
+
+impl Args {
+    pub(super) fn files(&self) -> [Option<&Path>; 2] {
+        [self.folded.as_deref(), self.flamegraph.as_deref()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        stacks: Args,
+    }
+
+    fn parse(words: &[&str]) -> Option<StacksOf> {
+        let words = ["gilscope"].iter().chain(words);
+        let cli = Cli::try_parse_from(words).ok()?;
+        Some(cli.stacks.stacks_of)
+    }
+
+    #[test]
+    fn stacks_of_somebody_for_a_file() {
+        let (holder, waiter) = (Some(StacksOf::Holder), Some(StacksOf::Waiter));
+        assert_eq!(parse(&[]), holder);
+        assert_eq!(parse(&["--folded", "a", "--flamegraph", "b"]), holder);
+        assert_eq!(parse(&["--folded", "a", "--stacks-of", "waiter"]), waiter);
+        assert_eq!(
+            parse(&["--flamegraph", "a", "--stacks-of", "waiter"]),
+            waiter
+        );
+        assert_eq!(parse(&["--stacks-of", "waiter"]), None);
+        assert_eq!(parse(&["--folded", "a", "--stacks-of", "both"]), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! Storms are found in the programs that have them, while they are traced and in the report; and in no healthy one.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{thread, time::Duration};
+
+use gilscope_tests::{
+    Program, Python, Traced, Tracer, interpreters, need_root, python, python_with_packages,
+};
+use serde_json::Value;
+
+/// How long each is traced.
+const SECONDS: u64 = 3;
+
+fn trace(python: &Python, name: &str, arguments: &[&str], options: &[&str]) -> (Program, Traced) {
+    let arguments = [&["--seconds", "30"], arguments].concat();
+    let program = Program::start(python, name, &arguments);
+    let tracer = Tracer::attach_with(&program.truth.processes, options);
+    thread::sleep(Duration::from_secs(SECONDS));
+    (program, tracer.finish())
+}
+
+/// All that were found, in all its processes.
+fn storms(program: &Program, traced: &Traced) -> Vec<Value> {
+    let pids = program.truth.processes.iter();
+    let of = |pid: &u32| {
+        traced.report.process(*pid).0["storms"]
+            .as_array()
+            .unwrap()
+            .clone()
+    };
+    pids.flat_map(of).collect()
+}
+
+fn number(storm: &Value, field: &str) -> u64 {
+    storm[field].as_u64().unwrap()
+}
+
+fn of_kind<'a>(storms: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    storms
+        .iter()
+        .filter(|storm| storm["kind"] == kind)
+        .collect()
+}
+
+/// What is so of each.
+fn check(storm: &Value) {
+    assert!(number(storm, "figures_ns") > 0, "{storm}");
+    assert!(
+        number(storm, "futile_wakeups") <= number(storm, "gil_switches") + 1,
+        "{storm}"
+    );
+    let threads = storm["threads"].as_array().unwrap();
+    assert!(
+        threads.len() as u64 <= number(storm, "threads_waited"),
+        "{storm}"
+    );
+    let waited_ns: u64 = threads
+        .iter()
+        .map(|thread| number(thread, "waited_ns"))
+        .sum();
+    assert!(waited_ns <= number(storm, "waited_ns"), "{storm}");
+    if storm["kind"] == "contention" {
+        assert_eq!(storm["figures_ns"], storm["length_ns"], "{storm}");
+    }
+}
+
+/// Its top holder was where the program itself says that the cause is.
+fn check_place(program: &Program, traced: &Traced, storm: &Value) {
+    // It is what waits that is wrong with pollers.
+    if program.truth.finding == "idle-pollers" {
+        return;
+    }
+    let (Some(function), Some(file)) = (&program.truth.function, &program.truth.file) else {
+        return;
+    };
+    let of = |pid: &u32| {
+        traced.report.process(*pid).0["storms"]
+            .as_array()
+            .unwrap()
+            .contains(storm)
+    };
+    let pid = program.truth.processes.iter().find(|pid| of(pid)).unwrap();
+    let stack = storm["top_holder"]["stack"].as_u64().unwrap();
+    let stacks = &traced.report.process(*pid).0["stacks"];
+    let frame = &stacks[usize::try_from(stack).unwrap()]["frames"][0];
+    let line = frame["line"].as_u64().unwrap();
+    assert_eq!(frame["name"], *function, "{storm}: {frame}");
+    assert_eq!(frame["file"], file.to_str().unwrap(), "{storm}: {frame}");
+    assert!(
+        program
+            .truth
+            .lines
+            .contains(&usize::try_from(line).unwrap()),
+        "{storm}: {frame}"
+    );
+}
+
+/// Two of the five have nobody who waits for a GIL: a loop in the only thread, and a lock that is no GIL.
+#[test]
+fn incidents() {
+    need_root();
+    for name in ["udp_echo", "idle_pollers", "system_time"] {
+        let (program, traced) = trace(python(), &format!("incidents/{name}"), &[], &[]);
+        let found = storms(&program, &traced);
+        found.iter().for_each(check);
+        let worst = of_kind(&found, "contention");
+        let worst = worst
+            .first()
+            .unwrap_or_else(|| panic!("{name}: {traced:?}"));
+        // Each is one from the beginning to the end.
+        assert!(
+            number(worst, "length_ns") > SECONDS * 500_000_000,
+            "{name}: {worst}"
+        );
+        assert!(worst["unfinished"].as_bool().unwrap(), "{name}: {worst}");
+        assert!(worst["top_holder"].is_object(), "{name}: {worst}");
+        assert!(
+            traced.ended.stderr.contains(": contention storm since "),
+            "{traced:?}"
+        );
+        assert!(
+            traced.ended.stdout.contains("\nStorms, when it lost "),
+            "{traced:?}"
+        );
+        check_place(&program, &traced, worst);
+        let what_if = &traced.report.process(program.truth.processes[0]).0["what_if"];
+        assert!(
+            what_if["thread_at_most"].as_f64().unwrap() > 1.0,
+            "{name}: {what_if}"
+        );
+    }
+}
+
+/// There the kernel's time is what is lost, and nobody is known to have had the GIL.
+#[test]
+fn thrashing_where_it_was() {
+    need_root();
+    let mut all = interpreters().into_iter();
+    let Some(old) = all.find(|python| python.version.starts_with("2.")) else {
+        println!("skipped: no CPython 2.7: pyenv install 2.7.18, or cargo xtask assets debian-2.7");
+        return;
+    };
+    let (program, traced) = trace(&old, "incidents/system_time", &[], &[]);
+    let found = storms(&program, &traced);
+    found.iter().for_each(check);
+    let worst = *of_kind(&found, "contention").first().unwrap();
+    assert!(
+        number(worst, "system_ns") * 5 > number(worst, "on_cpu_ns"),
+        "{worst}"
+    );
+    assert!(number(worst, "futile_wakeups") > 100, "{worst}");
+    assert!(number(worst, "threads_waited") > 10, "{worst}");
+    assert_eq!(worst["top_holder"], Value::Null);
+}
+
+/// 100 ms of native code with the GIL, one after the other: who had it is the thread that runs it.
+#[test]
+fn pauses() {
+    need_root();
+    let (program, traced) = trace(
+        python(),
+        "findings/native_code",
+        &[],
+        &["--storm-pause", "50ms"],
+    );
+    let found = storms(&program, &traced);
+    found.iter().for_each(check);
+    let pauses = of_kind(&found, "pause");
+    assert!(pauses.len() > 2, "{found:?}");
+    let report = traced.report.process(program.truth.processes[0]);
+    let threads = report.threads();
+    let busiest = threads
+        .iter()
+        .max_by_key(|thread| thread.number("cpu/on_cpu_ns"))
+        .unwrap();
+    let by_it = |pause: &&&Value| pause["top_holder"]["tid"] == busiest.number("tid");
+    assert!(
+        pauses.iter().filter(by_it).count() * 2 > pauses.len(),
+        "{found:?}"
+    );
+    for pause in &pauses {
+        let begins_ns = number(pause, "started_at_ns");
+        assert!(
+            number(pause, "length_ns") >= 50_000_000 && pause["gil_id"] == 0,
+            "{pause}"
+        );
+        assert!(
+            begins_ns + number(pause, "length_ns") <= traced.report.number("duration_ns"),
+            "{pause}"
+        );
+    }
+}
+
+/// Where there are too few processors, who has the GIL may have none: a shared machine may be so for a while, but hardly three times.
+fn has_none(python: &Python, name: &str, arguments: &[&str]) {
+    let is_calm = |_| {
+        let (program, traced) = trace(python, name, arguments, &[]);
+        let found = storms(&program, &traced);
+        println!("{name}: {found:?}");
+        let is_calm = of_kind(&found, "contention").is_empty();
+        assert_eq!(
+            is_calm,
+            !traced.ended.stderr.contains("contention storm"),
+            "{traced:?}"
+        );
+        is_calm
+    };
+    assert!((0..3).any(is_calm), "{name}");
+}
+
+#[test]
+fn near_misses_have_none() {
+    need_root();
+    has_none(python(), "incidents/udp_echo", &["--near-miss"]);
+}
+
+#[test]
+fn quiet_says_nothing_while_tracing() {
+    need_root();
+    let (program, traced) = trace(python(), "incidents/system_time", &[], &["--quiet"]);
+    assert!(!storms(&program, &traced).is_empty(), "{traced:?}");
+    assert!(!traced.ended.stderr.contains("storm"), "{traced:?}");
+}
+
+#[test]
+fn healthy_services_have_none() {
+    need_root();
+    let Some(python) = python_with_packages() else {
+        println!("skipped: no packages from PyPI: cargo xtask assets pypi");
+        return;
+    };
+    for name in ["uvicorn_asgi", "waitress_wsgi"] {
+        has_none(&python, &format!("healthy/{name}"), &[]);
+    }
+}
