@@ -7,6 +7,7 @@ use super::contended::Contended;
 use super::locks::{self, DEFAULT_MAX_LOCKS, Locks};
 use super::merged::Counted;
 use super::others::Others;
+use super::samples::Samples;
 use super::storms::Storms;
 use super::thread::Thread;
 use super::waited_at::WaitedAt;
@@ -47,6 +48,7 @@ pub struct Process {
     after: After,
     waited_at: WaitedAt,
     storms: Storms,
+    samples: Samples,
 }
 
 /// Time waited, and a running number.
@@ -97,6 +99,8 @@ pub struct Findings {
     pub storms: Vec<Storm>,
     /// Storms beyond the limit.
     pub other_storms: Option<OtherStorms>,
+    /// Looks at who had a GIL.
+    pub samples: Samples,
 }
 
 impl Process {
@@ -122,6 +126,7 @@ impl Process {
             after: After::default(),
             waited_at: WaitedAt::default(),
             storms: Storms::new(origin_ns, from_ns, StormThresholds::default()),
+            samples: Samples::default(),
         }
     }
 
@@ -160,6 +165,7 @@ impl Process {
                 }
             }
             Event::Look(look) => self.look(&look),
+            Event::Sample(sample) => self.samples.add(sample),
         }
     }
 
@@ -407,6 +413,7 @@ impl Process {
             waited_ns,
             storms,
             other_storms,
+            samples: self.samples,
             blocked_by,
             blocked_by_nobody_ns,
             blocked_by_unknown_ns: waited_ns.saturating_sub(known_ns),

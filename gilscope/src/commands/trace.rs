@@ -216,6 +216,7 @@ async fn trace(
     let mut kernel_log = options.kernel_log.then(|| session.kernel_log()).flatten();
     let mut progress = ProgressLine::new(options);
     let mut next_look = Instant::now();
+    let mut next_sample = Instant::now();
     loop {
         tokio::select! {
             () = sleep(if session.is_starting() { POLL_STARTING } else { POLL }) => session.poll(),
@@ -227,6 +228,7 @@ async fn trace(
                 next_look = Instant::now() + session.look();
                 progress.tell(session.news());
             }
+            () = sleep_until(next_sample) => next_sample = Instant::now() + session.sample(),
             _ = refresh.tick() => {
                 session.refresh();
                 progress.show(session);

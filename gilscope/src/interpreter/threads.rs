@@ -48,6 +48,21 @@ impl Interpreter {
     }
 }
 
+impl Interpreter {
+    /// The thread state at an address that the target itself has told; `None` where nothing like it can be read.
+    pub fn thread_state(&self, memory: Memory, address: u64) -> Option<ThreadState> {
+        let (objects, all) = self.objects(memory).zip(self.interpreters())?;
+        let interpreter = objects.word(address, objects.layout.interpreter)?;
+        let id = all.id.and_then(|id| objects.word(interpreter, id));
+        state(
+            &objects,
+            address,
+            interpreter,
+            id.unwrap_or(0).cast_signed(),
+        )
+    }
+}
+
 /// The elements of a list, the first of which the pointer at `head` leads to; endless if it is a circle.
 fn list(memory: Memory, head: u64, next: u64) -> impl Iterator<Item = u64> {
     let follow = move |pointer: u64| memory.read_u64(pointer).ok().filter(|at| *at != 0);

@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::lock::{LockTotals, LockWait};
 use super::report::TickSource;
+use super::sample::Sample;
 use super::stack::PythonStack;
 
 /// What an interval was.
@@ -221,4 +222,6 @@ pub enum Event {
     WaitedAt(WaitedAt),
     /// A look at the process.
     Look(Look),
+    /// A look at who has a GIL.
+    Sample(Sample),
 }

@@ -6,10 +6,12 @@
 mod call;
 mod dump;
 mod event;
+mod finding;
 mod gil;
 mod lock;
 mod progress;
 mod report;
+mod sample;
 mod stack;
 mod storm;
 
@@ -22,6 +24,7 @@ pub use event::{
     Blocking, Event, GilTotals, HolderSleeps, Interval, IntervalKind, Look, ThreadEnd, ThreadFacts,
     ThreadStart, ThreadTotals, WaitedAt,
 };
+pub use finding::{Evidence, Finding, Rule};
 pub use gil::{CondvarLock, FoundBy, Gil, GilLock, GilOwner, WaitSource};
 pub use lock::{LockId, LockKind, LockTotals, LockWait, Purpose};
 pub use progress::Progress;
@@ -31,6 +34,7 @@ pub use report::{
     ProcessReport, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss,
     WaitParts, WaitsAfter,
 };
+pub use sample::{GilSamples, Held, HeldAt, Sample, Sampled};
 pub use stack::{Frame, PythonStack, Stack};
 pub use storm::{
     OtherStorms, Storm, StormHolder, StormKind, StormNews, StormThread, StormThresholds, WhatIf,

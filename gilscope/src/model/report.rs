@@ -3,8 +3,10 @@
 //! Fields are only added within a version. Times are nanoseconds (`_ns`); `_at_ns` counts from
 //! [`Report::started_at`]. An `Option` is `null` where the figure is not known.
 
+use super::finding::Finding;
 use super::gil::{FoundBy, WaitSource};
 use super::lock::{LockKind, Purpose};
+use super::sample::{GilSamples, HeldAt};
 use super::stack::PythonStack;
 use super::storm::{OtherStorms, Storm, WhatIf};
 use serde::Serialize;
@@ -60,7 +62,7 @@ pub struct Loss {
 }
 
 /// One process.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ProcessReport {
     /// Process id as gilscope's own `/proc` shows it.
     pub pid: u32,
@@ -76,6 +78,8 @@ pub struct ProcessReport {
     pub observed_ns: u64,
     /// When and how it ended, if it did.
     pub ended: Option<ProcessEnd>,
+    /// What is wrong with it, most important first; never empty.
+    pub findings: Vec<Finding>,
     /// Its GILs.
     pub gils: Vec<GilInfo>,
     /// Waits of all threads for any of its GILs.
@@ -103,7 +107,11 @@ pub struct ProcessReport {
     pub waited_at_both_ns: u64,
     /// Rows beyond the limit.
     pub other_waited_at: Option<OtherBlockedAt>,
-    /// The stacks of [`ProcessReport::waited_at`], by their index.
+    /// Looks at who has its GILs, waited for or not.
+    pub gil_samples: GilSamples,
+    /// Where in Python threads were seen to have a GIL, most often first; 100 places at most.
+    pub held_at: Vec<HeldAt>,
+    /// The stacks that are named here, by their index.
     pub stacks: Vec<PythonStack>,
     /// Locks that are no GIL, most waited for first.
     pub locks: Vec<LockReport>,
@@ -296,7 +304,7 @@ pub struct HistogramSummary {
 }
 
 /// One thread.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct ThreadReport {
     /// Thread id as gilscope's own `/proc` shows it.
     pub tid: u32,

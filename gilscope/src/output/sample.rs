@@ -1,10 +1,11 @@
 //! A report for the tests of this room.
 
 use crate::model::{
-    AsleepWithGil, BlockedAt, BlockedBy, CpuTime, FoundBy, Frame, GilInfo, GilWaits,
-    HistogramSummary, Host, LockKind, LockReport, Loss, ProcessReport, Purpose, PythonStack,
-    Report, SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind, StormThread, ThreadReport,
-    TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
+    AsleepWithGil, BlockedAt, BlockedBy, CpuTime, Evidence, Finding, FoundBy, Frame, GilInfo,
+    GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind, LockReport, Loss,
+    ProcessReport, Purpose, PythonStack, Report, Rule, SCHEMA, SCHEMA_VERSION, Storm, StormHolder,
+    StormKind, StormThread, ThreadReport, TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter,
+    WhatIf,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -101,6 +102,7 @@ pub(super) fn process() -> ProcessReport {
         container: None,
         observed_ns: 10_000 * MS,
         ended: None,
+        findings: vec![finding()],
         gils: vec![GilInfo {
             id: 0,
             address: "0x7f0000001000".to_owned(),
@@ -137,6 +139,18 @@ pub(super) fn process() -> ProcessReport {
         waited_at: waited_at(),
         waited_at_both_ns: 850 * MS,
         other_waited_at: None,
+        gil_samples: GilSamples {
+            taken: 100,
+            held: 71,
+            unknown: 2,
+            asleep: 3,
+            collecting: Some(1),
+        },
+        held_at: vec![HeldAt {
+            holder: 4_243,
+            stack: 1,
+            samples: 60,
+        }],
         stacks: vec![stack("handle", 12), stack("render", 98)],
         locks: Vec::new(),
         other_locks: None,
@@ -144,6 +158,22 @@ pub(super) fn process() -> ProcessReport {
         storms: Vec::new(),
         other_storms: None,
         what_if: None,
+    }
+}
+
+/// A finding with everything.
+fn finding() -> Finding {
+    Finding {
+        rule: Rule::Convoy,
+        says: "A thread that runs little waited behind thread 4243 (worker-1): thread 4242 (python3) 20.0 % of its life, 5.0 ms each time (400 waits)."
+            .to_owned(),
+        evidence: vec![Evidence {
+            name: "worst_waited_percent",
+            value: 20.0,
+        }],
+        suggestion: Some("Compute in other processes, or in native code that lets go of the GIL."),
+        threads: vec![4_243],
+        stack: Some(1),
     }
 }
 

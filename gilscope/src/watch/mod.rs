@@ -8,6 +8,7 @@ mod host;
 mod locks;
 mod options;
 mod process;
+mod samples;
 mod session;
 mod supported;
 

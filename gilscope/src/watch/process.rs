@@ -1,6 +1,9 @@
 //! One watched process: what is known of it from `/proc`, and its analysis.
 
-use super::{Options, WatchError, begin, clock::now_ns, host::tick_source, locks, supported};
+use super::{
+    Options, WatchError, begin, clock::now_ns, dump, host::tick_source, locks, samples::Sampler,
+    supported,
+};
 use crate::{
     analyse,
     collect::{EndedThread, call, gil_totals, thread_totals},
@@ -9,9 +12,10 @@ use crate::{
         layout::{NO_FUNCTION_FROM, Position, has_parking_lot},
     },
     model::{
-        Blocking, Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, HolderSleeps, Interval,
-        IntervalKind, LockId, LockTotals, LockWait, Look, ProcessEnd, ProcessReport, StormNews,
-        StormThresholds, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss, WaitSource, WaitedAt,
+        Blocking, Event, ExitStatus, FoundBy, Gil, GilInfo, GilLock, GilSamples, HolderSleeps,
+        Interval, IntervalKind, LockId, LockTotals, LockWait, Look, ProcessEnd, ProcessReport,
+        Sample, StormNews, StormThresholds, ThreadEnd, ThreadFacts, ThreadStart, WaitLoss,
+        WaitSource, WaitedAt,
     },
     probe::{Hooks, Library, Probe, fields_of, hooks},
     target::{self, elf::Symbol, process::Stat},
@@ -47,13 +51,14 @@ pub struct Watched {
     purposes: locks::Purposes,
     /// Reads its stacks, once there was one.
     stacks: Option<RecordedStacks>,
+    sampler: Sampler,
     analysis: analyse::Process,
     max_locks: usize,
     storms: StormThresholds,
     origin_ns: u64,
     from_ns: u64,
     /// Its threads by what it calls them itself, where that is something else.
-    tids: HashMap<u32, u32>,
+    tids: Tids,
     /// The threads that were there at the beginning, as they were.
     at_start: HashMap<u32, Stat>,
     /// When, and how if that is known.
@@ -86,9 +91,10 @@ impl Watched {
             library: None,
             purposes: locks::Purposes::default(),
             stacks: None,
+            sampler: Sampler::default(),
             origin_ns,
             from_ns,
-            tids: HashMap::new(),
+            tids: Tids::default(),
             at_start: HashMap::new(),
             ended: None,
             program_began_ns: from_ns,
@@ -332,6 +338,7 @@ impl Watched {
         self.library = None;
         self.purposes = locks::Purposes::default();
         self.stacks = None;
+        self.sampler = Sampler::default();
         // One that is ending has no arguments any more.
         if let Ok(process) = target::Process::open(self.process.pid)
             && !process.cmdline.is_empty()
@@ -518,21 +525,33 @@ impl Watched {
         if let Some(stacks) = &mut self.stacks {
             stacks.renew();
         }
+        self.sampler.renew();
+    }
+
+    /// Looks who has its GILs.
+    pub fn sample(&mut self, at_ns: u64) {
+        if self.ended.is_some() {
+            return;
+        }
+        let Some(interpreter) = self.interpreter.clone() else {
+            return;
+        };
+        let gils = self.gils.iter().filter(|it| it.lives && it.gil.enabled);
+        let gils: Vec<_> = gils.map(|it| (it.info.id, it.gil.clone())).collect();
+        for (gil_id, gil) in gils {
+            let tid = |ns_tid| self.tids.of(&self.process, ns_tid);
+            let seen = self.sampler.look(&self.process, &interpreter, &gil, tid);
+            self.analysis.apply(Event::Sample(Sample {
+                at_ns,
+                gil_id,
+                seen,
+            }));
+        }
     }
 
     /// The thread with this id in the process's PID namespace.
     fn tid(&mut self, ns_tid: u32) -> Option<u32> {
-        if self.process.ns_pid == self.process.pid {
-            return Some(ns_tid);
-        }
-        if !self.tids.contains_key(&ns_tid) {
-            let threads = self.process.threads().ok()?;
-            let known = threads
-                .iter()
-                .filter_map(|thread| Some((thread.ns_tid().ok()??, thread.tid)));
-            self.tids.extend(known);
-        }
-        self.tids.get(&ns_tid).copied()
+        self.tids.of(&self.process, ns_tid)
     }
 
     /// Takes what the kernel has counted so far of a thread that lives, of what a look is about.
@@ -694,6 +713,10 @@ impl Watched {
             at_ns: at_ns.saturating_sub(self.origin_ns),
             status,
         });
+        let is_alive = self.ended.is_none();
+        let interpreter = self.interpreter.as_ref().filter(|_| is_alive);
+        // One that ends just now has no more to say.
+        let dump = interpreter.and_then(|it| dump::take(&self.process, it).ok());
         let end_ns = self.ended.map_or(end_ns, |(at_ns, _)| at_ns);
         self.analysis.apply(Event::Look(Look {
             at_ns: end_ns,
@@ -704,7 +727,7 @@ impl Watched {
         let observed_ns = end_ns.saturating_sub(self.from_ns);
         let gils = self.gils.iter().filter(|known| known.info.enabled);
         let what_if = findings.what_if(observed_ns, gils.count(), cpus);
-        let report = ProcessReport {
+        let mut report = ProcessReport {
             pid: self.process.pid,
             ns_pid: self.process.ns_pid,
             exe: self.process.exe,
@@ -712,6 +735,7 @@ impl Watched {
             container: None,
             observed_ns,
             ended,
+            findings: Vec::new(),
             gils: self.gils.into_iter().map(|known| known.info).collect(),
             gil_wait: findings.gil_wait,
             contended_ns: findings.contended_ns,
@@ -725,6 +749,8 @@ impl Watched {
             waited_at: findings.waited_at,
             waited_at_both_ns: findings.waited_at_both_ns,
             other_waited_at: findings.other_waited_at,
+            gil_samples: GilSamples::default(),
+            held_at: Vec::new(),
             stacks: findings.stacks,
             locks: findings.locks,
             other_locks: findings.other_locks,
@@ -733,6 +759,7 @@ impl Watched {
             other_storms: findings.other_storms,
             what_if,
         };
+        analyse::judge(&mut report, &findings.samples, dump.as_ref());
         (report, findings.loss)
     }
 }
@@ -759,6 +786,27 @@ fn interval(thread: &Thread, finished: &Finished) -> Interval {
         start_ns: finished.start_ns,
         end_ns: finished.end_ns,
         after: call(finished.after),
+    }
+}
+
+/// Threads by what the process calls them itself, where that is something else.
+#[derive(Default)]
+struct Tids(HashMap<u32, u32>);
+
+impl Tids {
+    /// The thread of this process with this id in its PID namespace.
+    fn of(&mut self, process: &target::Process, ns_tid: u32) -> Option<u32> {
+        if process.ns_pid == process.pid {
+            return Some(ns_tid);
+        }
+        if !self.0.contains_key(&ns_tid) {
+            let threads = process.threads().ok()?;
+            let known = threads
+                .iter()
+                .filter_map(|thread| Some((thread.ns_tid().ok()??, thread.tid)));
+            self.0.extend(known);
+        }
+        self.0.get(&ns_tid).copied()
     }
 }
 

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How often the threads are looked at.
+/// How often the threads are looked at, and who has a GIL.
 const LOOK: Duration = Duration::from_millis(100);
 /// A look may take no more than one part in so many of a processor: of very many threads there are fewer.
 const LOOK_PART: u32 = 100;
@@ -261,6 +261,16 @@ impl Session {
         let events_lost = lost(&self.probe.counters().unwrap_or_default());
         for process in self.processes.values_mut() {
             process.look(now_ns, events_lost);
+        }
+        let used = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
+        LOOK.max(used * LOOK_PART)
+    }
+
+    /// Looks who has the GILs. Answers when to look again.
+    pub fn sample(&mut self) -> Duration {
+        let began_ns = cpu_time_ns();
+        for process in self.processes.values_mut() {
+            process.sample(now_ns());
         }
         let used = Duration::from_nanos(cpu_time_ns().saturating_sub(began_ns));
         LOOK.max(used * LOOK_PART)

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::model::{
-    ExitStatus, GilWaits, HistogramSummary, LockWaits, OtherLocks, OtherStorms, OtherThreads,
-    ProcessEnd, ProcessReport, Purpose, Report, Storm, StormKind, TickSource, Unfinished, WhatIf,
+    ExitStatus, Finding, GilSamples, GilWaits, HistogramSummary, LockWaits, OtherLocks,
+    OtherStorms, OtherThreads, ProcessEnd, ProcessReport, Purpose, Report, Storm, StormKind,
+    TickSource, Unfinished, WhatIf,
 };
 use crate::output::sample::{MS, idle, lock, process, report, storm, waits, what_if};
 use serde_json::{Map, Value, json};
@@ -69,7 +70,15 @@ fn bare() -> Report {
         at_ns: 3,
         status: None,
     });
+    let findings = vec![Finding {
+        suggestion: None,
+        stack: None,
+        ..process().findings.remove(0)
+    }];
     report(ProcessReport {
+        findings,
+        gil_samples: GilSamples::default(),
+        held_at: Vec::new(),
         gil_wait,
         ended,
         threads: vec![none, waited],
@@ -238,7 +247,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 38);
+    assert_eq!(nullable, 41);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod notes;
 mod places;
 mod storms;
 mod table;
+mod verdict;
 
 pub use dump::write as write_dump;
 
@@ -62,6 +63,7 @@ pub fn write(
             writeln!(out)?;
         }
         title(out, process, style)?;
+        verdict::write(out, process, style)?;
         headline(out, process, style)?;
         table::write(out, process, style, all_threads)?;
         holders::write(out, process, style)?;

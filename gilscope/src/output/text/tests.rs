@@ -28,6 +28,12 @@ fn has_line(text: &str, line: &str) {
 fn leads_with_the_process_then_its_worst_threads() {
     let expected = "\
 Process 4242: python3 app.py --port 80
+Verdict: convoy
+  A thread that runs little waited behind thread 4243 (worker-1): thread 4242 (python3) 20.0 % of
+  its life, 5.0 ms each time (400 waits).
+  in App.render, /srv/app/app.py:98
+    called in App.main, /srv/app/app.py:140
+  To do: Compute in other processes, or in native code that lets go of the GIL.
 At least one thread waited for the GIL 62.3 % of the time (6.23 s of 10.0 s).
 Its 3 threads waited 6.97 s in all, in 12,745 waits.
 The worst is 4243 worker-1: 4.97 s, 49.7 % of its life.
@@ -92,6 +98,7 @@ fn says_plainly_that_nobody_waited() {
         threads: vec![idle(4_242), idle(4_243)],
         blocked_by: Vec::new(),
         waited_at: Vec::new(),
+        findings: Vec::new(),
         ..process()
     };
     let expected = "\
@@ -113,6 +120,7 @@ fn a_process_without_a_gil_is_no_result_about_one() {
         threads: vec![idle(4_242)],
         blocked_by: Vec::new(),
         waited_at: Vec::new(),
+        findings: Vec::new(),
         ..process()
     };
     let expected = "\
