@@ -1,5 +1,6 @@
 //! From a process to its interpreter.
 
+use super::collecting::Flag;
 use super::detect::{self, Libc};
 use super::error::InterpreterError;
 use super::layout::{self, Layout};
@@ -27,6 +28,8 @@ pub struct Interpreter {
     pub module: Module,
     /// Files with a further CPython in the same process that has made its GIL, which is not reported.
     pub others: Vec<PathBuf>,
+    /// Where it tells whether it collects garbage, if that is known.
+    pub(super) collecting: Option<Flag>,
     pid: u32,
     place: Place,
 }
@@ -198,6 +201,7 @@ fn new_interpreter_in(
         found_by,
         module,
         others: Vec::new(),
+        collecting: Flag::of_runtime(address, &layout),
         pid,
         place: Place::Runtime(address, layout),
     })
@@ -245,6 +249,7 @@ fn old_interpreter_in(
         free_threaded: false,
         libc,
         found_by,
+        collecting: Flag::of_module(&module),
         module,
         others: Vec::new(),
         pid: process.pid,

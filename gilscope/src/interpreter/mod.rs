@@ -2,9 +2,11 @@
 //!
 //! What is known of each version is data in [`layout`]; [`locate`] follows it through the target's
 //! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Its threads are in
-//! [`threads`], the functions that they run in [`stacks`], and those that the kernel saw them run in [`recorded`]. Attaching to what is found is not this room's job.
+//! [`threads`], the functions that they run in [`stacks`], those that the kernel saw them run in [`recorded`], and whether it collects
+//! garbage in [`collecting`]. Attaching to what is found is not this room's job.
 
 mod code;
+mod collecting;
 mod detect;
 mod error;
 mod find;

@@ -2,10 +2,10 @@
 //! has to be known; it differs between minor versions.
 
 use super::super::version::Version;
-use super::{GilFields, GilPlace, Layout};
+use super::{GilFields, GilPlace, Layout, collector};
 
 /// The most that is read of it: enough for every field used here.
-pub const DEBUG_OFFSETS_SIZE: usize = 256;
+pub const DEBUG_OFFSETS_SIZE: usize = 768;
 /// `_Py_Debug_Cookie` (Include/internal/pycore_debug_offsets.h).
 const COOKIE: &[u8; 8] = b"xdebugpy";
 
@@ -45,7 +45,7 @@ const INTERPRETER_ID: usize = 56;
 const INTERPRETER_NEXT: usize = 64;
 
 /// No offset in a runtime, interpreter or thread state is larger: an interpreter is about 400 KB.
-const MAX_OFFSET: u64 = 16 << 20;
+pub(super) const MAX_OFFSET: u64 = 16 << 20;
 
 /// Reads the table at the start of `_PyRuntime`. `Ok(None)`: this minor version is not known. `Err`
 /// names the check that failed.
@@ -101,6 +101,7 @@ pub fn from_debug_offsets(table: &[u8], version: Version) -> Result<Option<Layou
         gil,
         fields,
         free_threaded,
+        collecting: collector::from_debug_offsets(table, version),
     }))
 }
 

@@ -6,6 +6,7 @@
 
 use super::version::Version;
 
+mod collector;
 mod debug_offsets;
 mod frame_table;
 mod frames;
@@ -14,6 +15,7 @@ mod library;
 mod runtime;
 mod statics;
 
+pub use collector::{COLLECTING_VARIABLE, Collecting};
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
 pub use frame_table::frames;
 pub use frames::{
@@ -69,4 +71,6 @@ pub struct Layout {
     pub fields: GilFields,
     /// Built with `--disable-gil`.
     pub free_threaded: bool,
+    /// Where it tells whether garbage is collected; `None` where that is not known.
+    pub collecting: Option<Collecting>,
 }

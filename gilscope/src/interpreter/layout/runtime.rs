@@ -1,7 +1,7 @@
 //! 3.7 – 3.12: nothing in the target tells the offsets, so here they are, for x86-64.
 
 use super::super::version::Version;
-use super::{GilFields, GilPlace, Layout};
+use super::{GilFields, GilPlace, Layout, collector};
 
 /// One family of releases.
 struct Known {
@@ -66,6 +66,7 @@ pub fn of_version(version: Version) -> Option<Layout> {
         gil: known.gil,
         fields: GilFields::NORMAL,
         free_threaded: false,
+        collecting: collector::of_version(version),
     })
 }
 
@@ -82,8 +83,9 @@ mod tests {
     #[test]
     fn every_release_from_3_7_to_3_12_and_no_other() {
         for minor in 0..=u8::MAX {
-            let known = of_version(Version::of(3, minor)).is_some();
-            assert_eq!(known, (7..=12).contains(&minor), "3.{minor}");
+            let known = of_version(Version::of(3, minor));
+            assert_eq!(known.is_some(), (7..=12).contains(&minor), "3.{minor}");
+            assert!(known.is_none_or(|layout| layout.collecting.is_some()));
         }
         assert_eq!(of_version(Version::of(2, 7)), None);
         assert_eq!(of_version(Version::of(4, 7)), None);

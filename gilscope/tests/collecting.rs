@@ -1,0 +1,80 @@
+//! Whether garbage is collected, read of real interpreters: a program that does nothing else is seen to do so, and one that never
+//! does is not. Needs root, to read another process, and for the interpreters that have a root folder of their own.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use gilscope::interpreter::Interpreter;
+use gilscope::target::Process;
+use gilscope_tests::{Python, Running, interpreters};
+use nix::sys::signal::Signal;
+use std::{thread, time::Duration};
+
+/// Has a heap on which a collection takes milliseconds, and does nothing but collect until it gets a signal. From then on it works with
+/// numbers, which are no garbage.
+const SOURCE: &str = "
+import gc, signal, sys
+def say(line):
+    sys.stdout.write(line + '\\n')
+    sys.stdout.flush()
+class Enough(Exception): pass
+def enough(*_): raise Enough
+signal.signal(signal.SIGUSR1, enough)
+heap = [[] for _ in range(100000)]
+def collects():
+    try:
+        say('collects')
+        while True: gc.collect()
+    except Enough: say('works')
+def works():
+    number = 1
+    while True: number = (number * 3 + 1) % 1000003
+collects()
+works()
+";
+const LOOKS: usize = 100;
+/// No divisor of a collection's time.
+const BETWEEN: Duration = Duration::from_micros(700);
+
+/// Whether this one's flag cannot be found: only a symbol tells where it is.
+fn is_hidden(python: &Python) -> bool {
+    let is_old = |version| python.version.starts_with(version);
+    python.is_stripped && ["2.7.", "3.6."].into_iter().any(is_old)
+}
+
+#[test]
+fn it_is_seen_while_it_lasts_and_at_no_other_time() {
+    let is_root = nix::unistd::geteuid().is_root();
+    for python in interpreters() {
+        if python.root().is_some() && !is_root {
+            println!("skipped: {}: needs root", python.name);
+            continue;
+        }
+        let running = Running::start(&mut python.script(SOURCE));
+        running.prints("collects");
+        let process = Process::open(running.pid()).unwrap();
+        let memory = process.memory();
+        let interpreter = Interpreter::find(&process).unwrap();
+        let threads = interpreter.thread_states(memory);
+        assert_eq!(threads.len(), 1, "{}", python.name);
+        let looks = || {
+            let look = || {
+                thread::sleep(BETWEEN);
+                interpreter.is_collecting(memory, threads[0].address)
+            };
+            let all = std::iter::repeat_with(look).take(LOOKS);
+            all.collect::<Vec<_>>()
+        };
+        let collects = looks();
+        running.signal(Signal::SIGUSR1);
+        running.prints("works");
+        let works = looks();
+        let seen = collects.iter().filter(|it| **it == Some(true)).count();
+        println!("{}: {seen} of {LOOKS}", python.name);
+        if is_hidden(&python) {
+            assert_eq!([collects, works], [[None; LOOKS]; 2], "{}", python.name);
+        } else {
+            assert!(!collects.contains(&None), "{}", python.name);
+            assert!(seen > LOOKS / 2, "{}: {seen}", python.name);
+            assert_eq!(works, [Some(false); LOOKS], "{}", python.name);
+        }
+    }
+}
