@@ -38,7 +38,7 @@ impl Sampler {
             Some(Held {
                 holder,
                 is_asleep: matches!(stat.state, 'S' | 'D' | 'I'),
-                is_collecting: None,
+                is_collecting: interpreter.is_collecting(memory, state),
                 stack: stack.map(|stack| PythonStack {
                     frames: stack.frames,
                     truncated: stack.truncated,

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Frame, GilWaits, HistogramSummary, Loss, OtherLocks, OtherStorms, OtherThreads, Purpose, Storm,
-    StormKind, Unfinished,
+    Finding, Frame, GilWaits, HistogramSummary, Loss, OtherLocks, OtherStorms, OtherThreads,
+    Purpose, Storm, StormKind, Unfinished,
 };
 use crate::output::sample::{MS, idle, lock, process, report, storm, thread, waits, what_if};
 
@@ -326,9 +326,14 @@ fn hostile_text_is_harmless_and_fits() {
     process.stacks[1].frames[0] = Frame {
         name: evil.clone(),
         qualified_name: Some(evil.clone()),
-        file: evil,
+        file: evil.clone(),
         line: Some(u32::MAX),
     };
+    process.findings[0].says = format!("thread {}", "x".repeat(3_000));
+    process.findings.push(Finding {
+        says: evil,
+        ..process.findings[0].clone()
+    });
     let text = shown(process);
     assert!(
         !text
@@ -336,7 +341,7 @@ fn hostile_text_is_harmless_and_fits() {
             .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
         "{text:?}"
     );
-    assert_eq!(text.lines().count(), 36);
+    assert_eq!(text.lines().count(), 51);
     assert_fits(&text);
 }
 

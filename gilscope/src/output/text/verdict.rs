@@ -5,11 +5,13 @@ use super::{
     places::{frames, place},
 };
 use crate::model::{Finding, ProcessReport, Rule};
-use crate::output::shown::sentence;
+use crate::output::shown::{cut, sentence};
 use std::io::{self, Write};
 
 /// Functions of a place that are shown: a lock is taken some functions below the program's own.
 const FRAMES: usize = 8;
+/// Characters of a sentence, in which a target's names may be.
+const SENTENCE: usize = 400;
 
 /// Writes the findings, the most important first.
 pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::Result<()> {
@@ -52,7 +54,7 @@ fn explain(
     finding: &Finding,
     style: Style,
 ) -> io::Result<()> {
-    wrapped(out, &sentence(&finding.says))?;
+    wrapped(out, &cut(&sentence(&finding.says), SENTENCE))?;
     let stack = finding
         .stack
         .map_or(&[][..], |stack| frames(process, stack));
@@ -72,6 +74,7 @@ fn explain(
 fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
     let mut line = String::new();
     for word in text.split_whitespace() {
+        let word = cut(word, WIDTH - 2);
         let length = line.chars().count() + 1 + word.chars().count();
         if !line.is_empty() && length + 2 > WIDTH {
             writeln!(out, "  {line}")?;
@@ -80,7 +83,7 @@ fn wrapped(out: &mut dyn Write, text: &str) -> io::Result<()> {
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
     }
     writeln!(out, "  {line}")
 }
