@@ -56,19 +56,23 @@ pub(super) fn asleep_with_gil(case: &Case<'_>) -> Option<Found> {
     Some(Found::new(says, figures, suggestion).of(threads).at(place))
 }
 
-/// Much of the time goes into the garbage collector, which keeps the GIL.
+/// Much of the time goes into the garbage collector, which keeps the GIL, and others wait for it.
 pub(super) fn gc_pauses(case: &Case<'_>) -> Option<Found> {
     let collecting = case.samples.totals().collecting?;
     let looks = case.looks_percent(collecting);
-    if collecting < LOOKS || looks < LOOKS_PERCENT {
+    let contended = percent(case.process.contended_ns, case.observed_ns());
+    if collecting < LOOKS || looks < LOOKS_PERCENT || contended < CONTENDED_PERCENT {
         return None;
     }
     let threads = case.holders(Doing::Collecting);
     let says = format!(
-        "{} was collecting garbage, with the GIL held, in {looks:.0} % of the looks at it.",
+        "{} was collecting garbage, with the GIL held, in {looks:.0} % of the looks at it; others waited for it {contended:.1} % of the time.",
         first(case, &threads),
     );
-    let figures = vec![evidence("collecting_looks_percent", looks)];
+    let figures = vec![
+        evidence("collecting_looks_percent", looks),
+        evidence("contended_percent", contended),
+    ];
     let suggestion = "Collect less often (gc.set_threshold), and leave out what stays (gc.freeze after start-up); make fewer objects in cycles.";
     let place = case.sampled_at(Doing::Collecting);
     Some(Found::new(says, figures, suggestion).of(threads).at(place))
