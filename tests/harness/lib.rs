@@ -19,13 +19,13 @@ mod report;
 mod running;
 mod tracer;
 
-pub use binary::{gil_oracle, gilscope};
+pub use binary::{gil_oracle, gilscope, use_gilscope};
 pub use cache::environment_with;
 pub use condition::{DEADLINE, until};
 pub use held::Held;
 pub use privilege::{for_anybody, need_root};
-pub use program::{Program, Truth};
-pub use python::{Python, free_threaded, interpreters, python, python_with_packages};
+pub use program::{FINDINGS, HEALTHY, INCIDENTS, Program, Truth};
+pub use python::{Python, free_threaded, interpreters, python, python_2_7, python_with_packages};
 pub use report::{Histogram, Lock, Process, Report, Thread};
 pub use running::{Ended, Running};
 pub use tracer::{Traced, Tracer, run};
