@@ -71,9 +71,9 @@ pub fn judge(python: &Python, name: &str, arguments: &[&str], length: Duration) 
         let mut judgement = Judgement::new(program.truth.clone(), said.collect());
         if judgement.is_disturbed() {
             disturbed += 1;
-            let arguments = arguments.join(" ");
+            let program = [&[name], arguments].concat().join(" ");
             println!(
-                "{}: {name} {arguments}: disturbed, {disturbed} of {RUNS} times: {judgement}",
+                "{}: {program}: disturbed, {disturbed} of {RUNS} times: {judgement}",
                 python.name
             );
         }

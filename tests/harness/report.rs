@@ -107,10 +107,12 @@ impl<'a> Process<'a> {
     /// What it says is wrong, most important first.
     ///
     /// # Panics
-    /// If there is nothing, not even that nothing is wrong; or that beside something else.
+    /// If there is nothing, not even that nothing is wrong; or if that is beside something else.
     pub fn findings(&self) -> Vec<Finding<'a>> {
         let stacks = &self.0["stacks"];
-        let all = list(&self.0["findings"]).map(|finding| Finding { finding, stacks });
+        let all = self.0["findings"].as_array();
+        let all = all.unwrap_or_else(|| panic!("no findings in {}", self.0));
+        let all = all.iter().map(|finding| Finding { finding, stacks });
         let all: Vec<_> = all.collect();
         let found = all.iter().filter(|one| !one.is_none()).count();
         assert!(
