@@ -7,13 +7,20 @@ use std::{
     sync::OnceLock,
 };
 
-/// gilscope's executable: the one that `GILSCOPE_BIN` names, else built once, in the profile that
-/// the tests were built in.
+static GILSCOPE: OnceLock<PathBuf> = OnceLock::new();
+
+/// gilscope's executable: the one that was named, by [`use_gilscope`] or `GILSCOPE_BIN`, else built once, in the profile
+/// that the tests were built in.
 pub fn gilscope() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
+    GILSCOPE.get_or_init(|| {
         env::var_os("GILSCOPE_BIN").map_or_else(|| build("gilscope"), PathBuf::from)
     })
+}
+
+/// Names gilscope's executable, before anything is traced: for who has built it.
+pub fn use_gilscope(program: PathBuf) {
+    // One that is in use already stays.
+    let _ = GILSCOPE.set(program);
 }
 
 /// The oracle's executable, built once likewise.

@@ -1,14 +1,50 @@
 //! A program that knows what is wrong with it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Python, Running, gilscope};
+use crate::{Python, Running, Traced, Tracer, gilscope};
+
+/// Published incidents: `incidents/NAME`. Each has a near miss.
+pub const INCIDENTS: [&str; 5] = [
+    "highcpu",
+    "idle_pollers",
+    "logging_fork",
+    "system_time",
+    "udp_echo",
+];
+/// What can be found and is not the finding of an incident: `findings/NAME`. Each has a near miss.
+pub const FINDINGS: [&str; 6] = [
+    "asleep",
+    "deadlock",
+    "gc_pauses",
+    "native_code",
+    "oversubscribed",
+    "tight_loop",
+];
+/// Real packages at work: `healthy/NAME`, for [`crate::python_with_packages`].
+pub const HEALTHY: [&str; 8] = [
+    "asyncio_streams",
+    "gunicorn_gthread",
+    "numpy_threads",
+    "pool_io",
+    "pytest_suite",
+    "tornado_web",
+    "uvicorn_asgi",
+    "waitress_wsgi",
+];
+
+/// To start and to attach may take so much longer than a program is traced.
+const MARGIN: Duration = Duration::from_secs(27);
 
 /// The first line of what it prints.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Truth {
     /// The rule that has to find it, or `healthy`.
     pub finding: String,
@@ -26,6 +62,25 @@ pub struct Truth {
     /// and the lines.
     #[serde(default)]
     pub lines: Vec<usize>,
+}
+
+impl Truth {
+    /// Whether this rule may come first.
+    pub fn accepts(&self, rule: &str) -> bool {
+        self.finding == rule || self.also.iter().any(|one| one == rule)
+    }
+
+    /// Whether a frame of a stack in the report is where the cause is.
+    pub fn is_at(&self, frame: &Value) -> bool {
+        let file = self.file.as_ref().and_then(|file| file.to_str());
+        let line = frame["line"]
+            .as_u64()
+            .and_then(|line| usize::try_from(line).ok());
+        self.function.is_some()
+            && frame["name"].as_str() == self.function.as_deref()
+            && frame["file"].as_str() == file
+            && line.is_some_and(|line| self.lines.contains(&line))
+    }
 }
 
 /// It runs.
@@ -61,6 +116,25 @@ impl Program {
         let truth =
             serde_json::from_str(&first).unwrap_or_else(|error| panic!("{name}: {error}: {first}"));
         Self { running, truth }
+    }
+
+    /// Starts it, and traces the processes that have its finding, for so long.
+    pub fn trace(
+        python: &Python,
+        name: &str,
+        arguments: &[&str],
+        options: &[&str],
+        length: Duration,
+    ) -> (Self, Traced) {
+        let seconds = (length + MARGIN).as_secs_f64().to_string();
+        let program = Self::start(
+            python,
+            name,
+            &[&["--seconds", &seconds], arguments].concat(),
+        );
+        let tracer = Tracer::attach_with(&program.truth.processes, options);
+        thread::sleep(length);
+        (program, tracer.finish())
     }
 
     /// What it has measured of itself, in its last line.

@@ -160,6 +160,16 @@ pub fn free_threaded() -> Option<Python> {
     found
 }
 
+/// A CPython 2.7; says so if there is none.
+pub fn python_2_7() -> Option<Python> {
+    let mut all = interpreters().into_iter();
+    let found = all.find(|python| python.version.starts_with("2."));
+    if found.is_none() {
+        println!("skipped: no CPython 2.7: pyenv install 2.7.18, or cargo xtask assets debian-2.7");
+    }
+    found
+}
+
 /// The one that has packages from PyPI, for `workloads/healthy`, if it has been made.
 pub fn python_with_packages() -> Option<Python> {
     assets().into_iter().find(|one| one.name == PACKAGES)

@@ -104,11 +104,64 @@ impl<'a> Process<'a> {
         list(&self.0["locks"]).map(Lock).collect()
     }
 
+    /// What it says is wrong, most important first.
+    ///
+    /// # Panics
+    /// If there is nothing, not even that nothing is wrong; or if that is beside something else.
+    pub fn findings(&self) -> Vec<Finding<'a>> {
+        let stacks = &self.0["stacks"];
+        let all = self.0["findings"].as_array();
+        let all = all.unwrap_or_else(|| panic!("no findings in {}", self.0));
+        let all = all.iter().map(|finding| Finding { finding, stacks });
+        let all: Vec<_> = all.collect();
+        let found = all.iter().filter(|one| !one.is_none()).count();
+        assert!(
+            !all.is_empty() && (found == all.len() || all.len() == 1),
+            "{all:?}"
+        );
+        all
+    }
+
     /// Exit status, as a shell has it; `None` if it has not ended, or nobody knows how.
     pub fn exit_status(&self) -> Option<i64> {
         let status = &self.0["ended"]["status"];
         let signal = || Some(128 + status["signal"].as_i64()?);
         status["code"].as_i64().or_else(signal)
+    }
+}
+
+/// What is wrong with a process, or that nothing is.
+#[derive(Clone, Copy, Debug)]
+pub struct Finding<'a> {
+    finding: &'a Value,
+    stacks: &'a Value,
+}
+
+impl<'a> Finding<'a> {
+    /// Its name.
+    pub fn rule(&self) -> &'a str {
+        self.finding["rule"].as_str().expect("a rule")
+    }
+
+    /// Whether it finds nothing: `healthy`, or `not-judged`.
+    pub fn is_none(&self) -> bool {
+        ["healthy", "not-judged"].contains(&self.rule())
+    }
+
+    /// The same in words.
+    pub fn says(&self) -> &'a str {
+        self.finding["says"].as_str().expect("a sentence")
+    }
+
+    /// Where it is, innermost first. Empty if that is not known.
+    pub fn frames(&self) -> &'a [Value] {
+        let stack = &self.finding["stack"];
+        if stack.is_null() {
+            return &[];
+        }
+        let index = usize::try_from(stack.as_u64().expect("an index")).unwrap();
+        let frames = self.stacks[index]["frames"].as_array();
+        frames.expect("a stack with this index")
     }
 }
 

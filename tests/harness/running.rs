@@ -2,18 +2,28 @@
 
 use std::{
     io::{BufReader, Read, Write},
-    os::unix::process::ExitStatusExt,
+    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex},
     thread,
     time::Instant,
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::{
+    sys::{
+        prctl,
+        signal::{Signal, kill, killpg},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
+    unistd::Pid,
+};
 
 use crate::{DEADLINE, until};
 
-/// A process that was started here. It is killed when this is dropped.
+/// A process that was started here. When this is dropped, it is killed, and with it what it has started itself.
+///
+/// It is the first of a process group of its own, which tells what to kill, even when it has ended itself. It is reaped no
+/// sooner, as its id, which is the group's as well, may then become another's.
 pub struct Running {
     child: Child,
     stdout: Arc<Stream>,
@@ -36,6 +46,10 @@ impl Running {
     pub fn start(command: &mut Command) -> Self {
         command.stdin(Stdio::piped());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
+        // The terminal's Ctrl-C, which ends the tests, does not reach another group; so it is to end with the thread that starts it.
+        // SAFETY: between fork and exec it makes one system call, and nothing else.
+        unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -102,31 +116,41 @@ impl Running {
 
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.pid().try_into().unwrap());
-        nix::sys::signal::kill(pid, signal).unwrap();
+        kill(self.id(), signal).unwrap();
     }
 
     /// Whether it still runs.
-    pub fn is_alive(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
+    pub fn is_alive(&self) -> bool {
+        self.status().is_none()
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> Ended {
-        let status = until("the end of a process", || self.child.try_wait().unwrap());
+    pub fn end(self) -> Ended {
         Ended {
-            status: status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            status: until("the end of a process", || self.status()),
             stdout: self.stdout.whole(),
             stderr: self.stderr.whole(),
+        }
+    }
+
+    fn id(&self) -> Pid {
+        Pid::from_raw(self.pid().try_into().unwrap())
+    }
+
+    /// How it has ended, as a shell has it. This does not reap it.
+    fn status(&self) -> Option<i32> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        match waitid(Id::Pid(self.id()), flags).unwrap() {
+            WaitStatus::Exited(_, code) => Some(code),
+            WaitStatus::Signaled(_, signal, _) => Some(128 + signal as i32),
+            _ => None,
         }
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        let _ = killpg(self.id(), Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
@@ -193,6 +217,46 @@ impl Stream {
             let left = DEADLINE.checked_sub(start.elapsed());
             let left = left.unwrap_or_else(|| panic!("waited in vain; so far: {text:?}"));
             read = self.grown.wait_timeout(read, left).unwrap().0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// Waits until nothing is left of a process but what its parent may ask for.
+    fn is_gone(pid: &str) {
+        until("the end of a child", || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.map_or(true, |stat| stat.contains(") Z "))
+                .then_some(())
+        });
+    }
+
+    #[test]
+    fn what_it_has_started_goes_with_it() {
+        let script = "sleep 1000 >/dev/null 2>&1 & echo child $!; wait";
+        let running = Running::start(Command::new("sh").args(["-c", script]));
+        let line = running.prints("child");
+        drop(running);
+        is_gone(line.trim_start_matches("child "));
+    }
+
+    #[test]
+    fn what_it_leaves_behind_goes_too() {
+        let script = "sleep 1000 >/dev/null 2>&1 & echo child $!; exit 3";
+        let ended = Running::start(Command::new("sh").args(["-c", script])).end();
+        assert_eq!(ended.status, 3);
+        is_gone(ended.stdout.trim().trim_start_matches("child "));
+    }
+
+    #[test]
+    fn its_status_is_a_shells() {
+        for (script, status) in [("exit 0", 0), ("exit 255", 255), ("kill -9 $$", 137)] {
+            let ended = Running::start(Command::new("sh").args(["-c", script])).end();
+            assert_eq!(ended.status, status, "{script}");
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::{fs, thread, time::Duration};
 
 use Symptom::{Fewer, More};
-use gilscope_tests::{Program, Python, interpreters, python, python_with_packages};
+use gilscope_tests::{HEALTHY, Program, Python, python, python_2_7, python_with_packages};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -39,17 +39,6 @@ const INCIDENTS: [(&str, &str, Symptom); 4] = [
 /// The same program, but the new GIL has another weakness.
 const ON_2: (&str, &str, Symptom) = ("system_time", "gil-thrash", More("system"));
 const ON_3: (&str, &str, Symptom) = ("system_time", "convoy", More("voluntary"));
-
-const HEALTHY: [&str; 8] = [
-    "asyncio_streams",
-    "gunicorn_gthread",
-    "numpy_threads",
-    "pool_io",
-    "pytest_suite",
-    "tornado_web",
-    "uvicorn_asgi",
-    "waitress_wsgi",
-];
 
 /// The truth's lines are those that are marked in the file.
 fn check_cause(program: &Program) {
@@ -120,11 +109,7 @@ fn incidents() {
 /// Four of the five were seen there.
 #[test]
 fn incidents_where_they_were() {
-    let mut all = interpreters().into_iter();
-    let Some(old) = all.find(|python| python.version.starts_with("2.")) else {
-        println!("skipped: no CPython 2.7: pyenv install 2.7.18, or cargo xtask assets debian-2.7");
-        return;
-    };
+    let Some(old) = python_2_7() else { return };
     for incident in [&INCIDENTS[..], &[ON_2]].concat() {
         check(&old, "incidents", incident);
     }

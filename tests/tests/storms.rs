@@ -1,10 +1,10 @@
 //! Storms are found in the programs that have them, while they are traced and in the report; and in no healthy one.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use gilscope_tests::{
-    Program, Python, Traced, Tracer, interpreters, need_root, python, python_with_packages,
+    Program, Python, Traced, need_root, python, python_2_7, python_with_packages,
 };
 use serde_json::Value;
 
@@ -12,11 +12,8 @@ use serde_json::Value;
 const SECONDS: u64 = 3;
 
 fn trace(python: &Python, name: &str, arguments: &[&str], options: &[&str]) -> (Program, Traced) {
-    let arguments = [&["--seconds", "30"], arguments].concat();
-    let program = Program::start(python, name, &arguments);
-    let tracer = Tracer::attach_with(&program.truth.processes, options);
-    thread::sleep(Duration::from_secs(SECONDS));
-    (program, tracer.finish())
+    let length = Duration::from_secs(SECONDS);
+    Program::trace(python, name, arguments, options, length)
 }
 
 /// All that were found, in all its processes.
@@ -70,9 +67,9 @@ fn check_place(program: &Program, traced: &Traced, storm: &Value) {
     if program.truth.finding == "idle-pollers" {
         return;
     }
-    let (Some(function), Some(file)) = (&program.truth.function, &program.truth.file) else {
+    if program.truth.function.is_none() {
         return;
-    };
+    }
     let of = |pid: &u32| {
         traced.report.process(*pid).0["storms"]
             .as_array()
@@ -83,16 +80,7 @@ fn check_place(program: &Program, traced: &Traced, storm: &Value) {
     let stack = storm["top_holder"]["stack"].as_u64().unwrap();
     let stacks = &traced.report.process(*pid).0["stacks"];
     let frame = &stacks[usize::try_from(stack).unwrap()]["frames"][0];
-    let line = frame["line"].as_u64().unwrap();
-    assert_eq!(frame["name"], *function, "{storm}: {frame}");
-    assert_eq!(frame["file"], file.to_str().unwrap(), "{storm}: {frame}");
-    assert!(
-        program
-            .truth
-            .lines
-            .contains(&usize::try_from(line).unwrap()),
-        "{storm}: {frame}"
-    );
+    assert!(program.truth.is_at(frame), "{storm}: {frame}");
 }
 
 /// Two of the five have nobody who waits for a GIL: a loop in the only thread, and a lock that is no GIL.
@@ -135,11 +123,7 @@ fn incidents() {
 #[test]
 fn thrashing_where_it_was() {
     need_root();
-    let mut all = interpreters().into_iter();
-    let Some(old) = all.find(|python| python.version.starts_with("2.")) else {
-        println!("skipped: no CPython 2.7: pyenv install 2.7.18, or cargo xtask assets debian-2.7");
-        return;
-    };
+    let Some(old) = python_2_7() else { return };
     let (program, traced) = trace(&old, "incidents/system_time", &[], &[]);
     let found = storms(&program, &traced);
     found.iter().for_each(check);

@@ -18,6 +18,7 @@ mod process;
 mod rooms;
 mod root;
 mod test;
+mod verdict;
 mod vm;
 mod workspace;
 
@@ -37,6 +38,7 @@ enum Verb {
     Test(test::Args),
     Overhead(overhead::Args),
     Oracle(oracle::Args),
+    Verdict(verdict::Args),
     Vm(vm::Args),
 }
 
@@ -59,6 +61,7 @@ fn run() -> Result<()> {
         Verb::Test(args) => test::run(&args),
         Verb::Overhead(args) => overhead::run(&args),
         Verb::Oracle(args) => oracle::run(&args),
+        Verb::Verdict(args) => verdict::run(&args),
         Verb::Vm(args) => vm::run(&args),
     }
 }
