@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{Process, Program, Python, Truth};
 
 /// All that may be said of a process.
-pub const RULES: [&str; 11] = [
+pub const RULES: [&str; 12] = [
     "deadlock",
     "asleep-with-gil",
     "gc-pauses",
@@ -16,6 +16,7 @@ pub const RULES: [&str; 11] = [
     "gil-thrash",
     "convoy",
     "tight-loop",
+    "gil-bound",
     "oversubscribed",
     HEALTHY,
     "not-judged",
