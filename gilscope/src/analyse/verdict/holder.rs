@@ -20,6 +20,8 @@ const NATIVE_WAIT_NS: u64 = 50_000_000;
 const FUTILE_WAKEUPS: f64 = 2.0;
 /// A function that keeps the GIL is seen in so many of the looks, in percent,
 const LOOP_PERCENT: f64 = 75.0;
+/// so often on end: functions that are called in turn may be seen in turn,
+const LOOP_LOOKS: u64 = 15;
 /// for so long,
 const LOOP_NS: u64 = 1_000_000_000;
 /// and for so much of the trace, in percent.
@@ -149,7 +151,8 @@ pub(super) fn tight_loop(case: &Case<'_>) -> Option<Found> {
     let length_ns = stretch.ended_ns.saturating_sub(stretch.began_ns);
     let looks = percent(stretch.samples, stretch.looks);
     let of_all = percent(length_ns, case.observed_ns());
-    if looks < LOOP_PERCENT || length_ns < LOOP_NS || of_all < LOOP_OF_ALL_PERCENT {
+    let is_seldom = looks < LOOP_PERCENT || stretch.samples < LOOP_LOOKS;
+    if is_seldom || length_ns < LOOP_NS || of_all < LOOP_OF_ALL_PERCENT {
         return None;
     }
     let place = case.samples.place_of(stretch).cloned();
