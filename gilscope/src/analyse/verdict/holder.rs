@@ -83,7 +83,9 @@ pub(super) fn gc_pauses(case: &Case<'_>) -> Option<Found> {
 /// A thread is on the CPU with the GIL for longer than the interpreter would have it.
 pub(super) fn native_holds_gil(case: &Case<'_>) -> Option<Found> {
     let contended = percent(case.process.contended_ns, case.observed_ns());
-    if contended < CONTENDED_PERCENT {
+    // That is native code too, and has a rule of its own.
+    let collecting = case.samples.totals().collecting.unwrap_or(0);
+    if contended < CONTENDED_PERCENT || case.looks_percent(collecting) >= LOOKS_PERCENT {
         return None;
     }
     let (threads, kept_ns) = match case.knows_holders() {
