@@ -175,7 +175,7 @@ fn gc_pauses() {
         is_collecting: Some(true),
         ..held(1, &["audit"])
     };
-    let waited = || process(vec![thread(1, 3_000, 9, 2_000)], 2_000);
+    let waited = || process(vec![thread(1, 3_000, 200, 2_000)], 2_000);
     let expected = (vec![Rule::GcPauses], Some("audit".to_owned()));
     assert_eq!(found(waited(), &looks(3, &collecting), None), expected);
     assert_eq!(rules(waited(), &looks(0, &collecting)), [Rule::Healthy]);
