@@ -25,7 +25,7 @@ pub use condition::{DEADLINE, until};
 pub use held::Held;
 pub use privilege::{for_anybody, need_root};
 pub use program::{Program, Truth};
-pub use python::{Python, free_threaded, interpreters, python, python_with_packages};
+pub use python::{Python, builds, free_threaded, interpreters, python, python_with_packages};
 pub use report::{Histogram, Lock, Process, Report, Thread};
 pub use running::{Ended, Running};
 pub use tracer::{Traced, Tracer, run};
