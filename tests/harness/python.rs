@@ -150,8 +150,8 @@ pub fn interpreters() -> Vec<Python> {
     all
 }
 
-/// Each version and each way in which one is built, but not each version in each way: of pyenv's interpreters from 3.7 on and the same without symbols, which
-/// differ in nothing that is mapped or looked up, the one and the other in turn.
+/// Each version and each way in which one is built, but not each version in each way: of pyenv's interpreters from 3.7 on and the same without symbols, whose GIL
+/// is found in the same way, the one and the other in turn.
 ///
 /// For what does not depend on how a GIL is found.
 pub fn builds() -> Vec<Python> {

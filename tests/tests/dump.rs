@@ -1,4 +1,4 @@
-//! `gilscope dump`: the functions, files and lines are those that Python itself tells, on every interpreter; deadlocks are named, and slow
+//! `gilscope dump`: the functions, files and lines are those that Python itself tells, on every version and build; deadlocks are named, and slow
 //! programs are none.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
