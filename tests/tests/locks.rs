@@ -17,7 +17,7 @@ const PURPOSEFUL: &str = include_str!("../workloads/purposes.py");
 
 /// A workload that holds still while tracing begins and ends: what it printed last, and the report.
 fn trace(python: &Python, workload: &str, gil: &str) -> (u32, Value, Report) {
-    let mut command = python.workload(workload, &["--hold", "--seconds", "1"]);
+    let mut command = python.workload(workload, &["--hold", "--seconds", "0.6"]);
     let mut target = Running::start(command.env("PYTHON_GIL", gil));
     target.prints("idle");
     let pid = target.pid();
