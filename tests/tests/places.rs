@@ -205,7 +205,13 @@ fn incidents() {
             }
         }
         // On a loaded machine a thread that has been given the GIL may take long to wake up: it is nobody's then.
-        check_sums(&process, 95);
+        // Where 45 threads wait at once, each looks every 5 ms, and more often than stacks are read (docs/report.md, "How many").
+        let percent = if truth.finding == "idle-pollers" {
+            50
+        } else {
+            95
+        };
+        check_sums(&process, percent);
         assert!(
             at_cause_ns * 2 > both_ns,
             "{name}: {at_cause_ns} of {both_ns}"
