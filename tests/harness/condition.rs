@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What is awaited comes within milliseconds; a loaded machine may take longer.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// What is awaited comes within milliseconds; a loaded machine may take longer. So may the kernel: to attach or detach what traces, it waits until
+/// every thread that is ready to run has run (RCU tasks).
+pub const DEADLINE: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Waits until `condition` has an answer.

@@ -27,7 +27,9 @@ pub use held::Held;
 pub use judge::{Judgement, RULES, RUNS, Said, judge};
 pub use privilege::{for_anybody, need_root};
 pub use program::{FINDINGS, HEALTHY, INCIDENTS, Program, Truth};
-pub use python::{Python, free_threaded, interpreters, python, python_2_7, python_with_packages};
+pub use python::{
+    Python, builds, free_threaded, interpreters, python, python_2_7, python_with_packages,
+};
 pub use report::{Finding, Histogram, Lock, Process, Report, Thread};
 pub use running::{Ended, Running};
 pub use tracer::{Traced, Tracer, run};

@@ -150,6 +150,31 @@ pub fn interpreters() -> Vec<Python> {
     all
 }
 
+/// Each version and each way in which one is built, but not each version in each way: of pyenv's interpreters from 3.7 on and the same without symbols, whose GIL
+/// is found in the same way, the one and the other in turn.
+///
+/// For what does not depend on how a GIL is found.
+pub fn builds() -> Vec<Python> {
+    let all = interpreters();
+    let has = |way: &str, version: &str| {
+        let mut ways = all.iter().filter(|one| one.version == version);
+        ways.any(|one| one.name.starts_with(way))
+    };
+    let is_left_out = |one: &Python| {
+        let mut numbers = one.version.split('.').map(str::parse::<u32>);
+        let (Some(Ok(3)), Some(Ok(minor @ 7..))) = (numbers.next(), numbers.next()) else {
+            return false;
+        };
+        let (out, kept) = match minor % 2 {
+            0 => ("pyenv", "stripped"),
+            _ => ("stripped", "pyenv"),
+        };
+        one.name.starts_with(out) && has(kept, &one.version)
+    };
+    let kept = all.iter().filter(|one| !is_left_out(one));
+    kept.cloned().collect()
+}
+
 /// The one that is free-threaded; says so if it has not been made.
 pub fn free_threaded() -> Option<Python> {
     let mut all = interpreters().into_iter();

@@ -1,8 +1,8 @@
-//! `gilscope dump`: the functions, files and lines are those that Python itself tells, on every interpreter; deadlocks are named, and slow
+//! `gilscope dump`: the functions, files and lines are those that Python itself tells, on every version and build; deadlocks are named, and slow
 //! programs are none.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gilscope_tests::{Ended, Python, Running, interpreters, kernel, need_root, python, run, until};
+use gilscope_tests::{Ended, Python, Running, builds, kernel, need_root, python, run, until};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, process::Command};
 
@@ -69,7 +69,7 @@ fn functions(thread: &Value) -> Vec<Value> {
 #[test]
 fn functions_files_and_lines_are_python_s_own() {
     need_root();
-    for python in interpreters() {
+    for python in builds() {
         println!("{} ({})", python.name, python.version);
         let target = Running::start(&mut script(&python, STACKS, &[]));
         let told: Value = serde_json::from_str(&target.prints("functions")).unwrap();
@@ -121,7 +121,7 @@ fn deadlock(pid: u32) -> Option<Value> {
 #[test]
 fn a_circle_of_rlocks_is_a_deadlock() {
     need_root();
-    for python in interpreters() {
+    for python in builds() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(&python, "circle");
         let dump = until("the deadlock", || deadlock(target.pid()));
@@ -152,7 +152,7 @@ fn has_ctypes(python: &Python) -> bool {
 #[test]
 fn the_gil_may_be_a_part_of_it() {
     need_root();
-    for python in interpreters().iter().filter(|python| has_ctypes(python)) {
+    for python in builds().iter().filter(|python| has_ctypes(python)) {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(python, "mutex");
         let dump = until("the deadlock", || deadlock(target.pid()));
@@ -165,7 +165,7 @@ fn the_gil_may_be_a_part_of_it() {
 #[test]
 fn a_lock_that_was_left_behind_by_fork() {
     need_root();
-    for python in interpreters() {
+    for python in builds() {
         println!("{} ({})", python.name, python.version);
         let (_target, told) = start(&python, "fork");
         let child = Child(u32::try_from(told["child"].as_u64().unwrap()).unwrap());
@@ -205,7 +205,7 @@ fn a_pid_namespace() {
 #[test]
 fn who_is_slow_is_in_no_deadlock() {
     need_root();
-    for python in interpreters() {
+    for python in builds() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(&python, "slow");
         for _ in 0..10 {

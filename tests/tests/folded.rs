@@ -87,8 +87,8 @@ fn where_threads_waited() {
     let heaviest = heaviest(&stacks);
     let innermost = heaviest.last().unwrap();
     assert!(innermost.starts_with("poll ("), "{ended:?}");
-    // Five threads waited nearly all the time.
-    assert!(sum_us(&stacks) > 2_000_000, "{ended:?}");
+    // Five threads waited nearly all the time, or for a processor.
+    assert!(sum_us(&stacks) > 1_000_000, "{ended:?}");
 }
 
 /// What cannot be written is known before anything is traced.

@@ -3,12 +3,18 @@
 
 use std::{process::Command, time::Duration};
 
-use gilscope_tests::{Process, Running, Tracer, interpreters, need_root, python};
+use gilscope_tests::{
+    Process, Running, Traced, Tracer, builds, interpreters, kernel, need_root, python,
+};
 
 const HOLDER: &str = include_str!("../workloads/holder.py");
 
-fn trace(pid: u32) -> gilscope_tests::Traced {
-    Tracer::trace(pid, Duration::from_secs(1))
+/// With the time that a hypervisor took meanwhile.
+fn trace(pid: u32) -> (Traced, u64) {
+    let before_ms = kernel::stolen_ms().unwrap();
+    let traced = Tracer::trace(pid, Duration::from_millis(700));
+    let stolen_ms = kernel::stolen_ms().unwrap() - before_ms;
+    (traced, stolen_ms * 1_000_000)
 }
 
 /// The sum of a field over all threads' waits.
@@ -17,12 +23,15 @@ fn sum(process: &Process<'_>, field: &str) -> u64 {
     threads.map(|thread| thread.gil_sum(field)).sum()
 }
 
-/// Nearly all of the time that the others waited is the first thread's, and all of it is somebody's, nobody's or unknown.
-fn check(process: &Process<'_>) {
+/// Nearly all of the time that the others waited is the first thread's, and all of it is somebody's, nobody's or unknown. What makes it less is a poller
+/// that had it, or was to take it or to look whose it was, and had no processor: that is told by the scheduler.
+fn check(process: &Process<'_>, stolen_ns: u64) {
     let rows = process.0["blocked_by"].as_array().unwrap();
-    let ns = |row: &serde_json::Value| row["sum_ns"].as_u64().unwrap();
-    let of_first = rows.iter().filter(|row| row["holder"] == process.pid());
-    let of_first: u64 = of_first.map(ns).sum();
+    let number = |row: &serde_json::Value, field: &str| row[field].as_u64().unwrap();
+    let ns = |row: &serde_json::Value| number(row, "sum_ns");
+    let (of_first, of_pollers): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| row["holder"] == process.pid());
+    let of_first: u64 = of_first.into_iter().map(ns).sum();
     let waited_ns = [
         "wait/sum_ns",
         "unfinished/at_start_ns",
@@ -34,17 +43,31 @@ fn check(process: &Process<'_>) {
     assert!(waited_ns > 100_000_000, "{process:?}");
     // What was under way at the start is known from its first look on only.
     let known_from_ns = waited_ns - sum(process, "unfinished/at_start_ns");
+    let preempted_ns: u64 = of_pollers
+        .iter()
+        .map(|row| number(row, "runnable_ns"))
+        .sum();
+    let nobodys_ns =
+        process.number("blocked_by_nobody_ns") + process.number("blocked_by_unknown_ns");
+    let threads = process.threads().into_iter();
+    let runnable_ns: u64 = threads.map(|it| it.number("cpu/runnable_ns")).sum();
+    // All four may wait for the one that has none.
+    let excused_ns = preempted_ns + nobodys_ns.min(4 * (runnable_ns + stolen_ns));
     assert!(
-        of_first >= known_from_ns / 100 * 90,
-        "{of_first}: {process:?}"
+        of_first + excused_ns >= known_from_ns / 100 * 90,
+        "{of_first}, {excused_ns}: {process:?}"
     );
-    let all_ns = rows.iter().map(ns).sum::<u64>()
-        + process.number("blocked_by_nobody_ns")
-        + process.number("blocked_by_unknown_ns");
+    let all_ns = rows.iter().map(ns).sum::<u64>() + nobodys_ns;
     assert_eq!(all_ns, waited_ns, "{process:?}");
     for row in rows {
         assert_ne!(row["waiter"], row["holder"]);
         assert!(row["max_ns"].as_u64().unwrap() <= ns(row));
+        // For one waiter, no longer than it had a processor at all.
+        let holder = process.thread(row["holder"].as_u64().unwrap().try_into().unwrap());
+        assert!(
+            number(row, "on_cpu_ns") <= holder.number("cpu/on_cpu_ns"),
+            "{row}: {holder:?}"
+        );
     }
 }
 
@@ -52,12 +75,12 @@ fn check(process: &Process<'_>) {
 fn the_thread_that_has_it_is_named() {
     need_root();
     // 2.7's GIL does not count its changes.
-    let interpreters = interpreters().into_iter();
+    let interpreters = builds().into_iter();
     for python in interpreters.filter(|python| !python.version.starts_with("2.")) {
         println!("{} ({})", python.name, python.version);
         let target = Running::ready(&mut python.workload(HOLDER, &[]));
-        let traced = trace(target.pid());
-        check(&traced.report.process(target.pid()));
+        let (traced, stolen_ns) = trace(target.pid());
+        check(&traced.report.process(target.pid()), stolen_ns);
         let text = &traced.ended.stdout;
         let named = format!("while others waited for it:\n  {} ", target.pid());
         assert!(text.contains(&named), "{text}");
@@ -72,7 +95,7 @@ fn nobody_is_named_where_it_is_not_known() {
     for python in interpreters.filter(|python| python.version.starts_with("2.")) {
         println!("{} ({})", python.name, python.version);
         let target = Running::ready(&mut python.workload(HOLDER, &[]));
-        let traced = trace(target.pid());
+        let (traced, _) = trace(target.pid());
         let process = traced.report.process(target.pid());
         assert_eq!(process.0["blocked_by"], serde_json::json!([]));
         assert_eq!(process.number("blocked_by_nobody_ns"), 0);
@@ -92,5 +115,6 @@ fn in_a_pid_namespace() {
     let children = format!("/proc/{0}/task/{0}/children", target.pid());
     let child = std::fs::read_to_string(children).unwrap();
     let child = child.trim().parse().unwrap();
-    check(&trace(child).report.process(child));
+    let (traced, stolen_ns) = trace(child);
+    check(&traced.report.process(child), stolen_ns);
 }

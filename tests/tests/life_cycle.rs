@@ -414,5 +414,5 @@ fn the_duration_is_kept() {
     succeeded(&traced);
     let observed = Duration::from_nanos(traced.report.only_process().number("observed_ns"));
     assert!(observed >= Duration::from_millis(700), "{observed:?}");
-    assert!(observed < DEADLINE / 10, "{observed:?}");
+    assert!(observed < DEADLINE / 30, "{observed:?}");
 }

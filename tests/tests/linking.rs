@@ -9,7 +9,11 @@ use std::{
     time::Duration,
 };
 
-use gilscope_tests::{Python, Running, Traced, Tracer, interpreters, need_root};
+use gilscope_tests::{
+    Python, Running, Traced, Tracer, interpreters,
+    kernel::{self, Scheduled},
+    need_root, until,
+};
 use tempfile::TempDir;
 
 /// Busy threads; every CPython runs it.
@@ -56,10 +60,20 @@ fn shared() -> Vec<Shared> {
     found
 }
 
-/// Traces it for a while.
+/// Traces it until all of its threads but the first, which sleeps, have had the GIL several times, as the kernel's own figures say.
 fn trace(target: &Running, options: &[&str]) -> Traced {
-    let tracer = Tracer::attach_with(&[target.pid()], options);
-    thread::sleep(Duration::from_millis(600));
+    let pid = target.pid();
+    let tracer = Tracer::attach_with(&[pid], options);
+    let figures = |tid| Scheduled::of(pid, tid);
+    let threads = kernel::threads(pid).into_iter().filter(|&tid| tid != pid);
+    let begun: Vec<_> = threads.map(|tid| (tid, figures(tid))).collect();
+    let has_waited = |&(tid, begun): &(u32, Scheduled)| {
+        let since = figures(tid).since(begun);
+        since.on_cpu_ns >= 20_000_000 && since.voluntary >= 8
+    };
+    until("threads that take turns", || {
+        begun.iter().all(has_waited).then_some(())
+    });
     tracer.finish()
 }
 
@@ -135,17 +149,16 @@ fn two_in_one_process() {
     let neighbours = all
         .windows(2)
         .filter_map(|pair| Some((pair.first()?, pair.last()?)));
-    // An old one, which has its GIL elsewhere, beside the newest.
+    // An old one, which has its GIL elsewhere, beside the newest, loaded before it and after it.
     let first_and_last = all.first().zip(all.last());
-    for (one, other) in neighbours.chain(first_and_last) {
+    let last_and_first = all.last().zip(all.first());
+    for (one, other) in neighbours.chain(first_and_last).chain(last_and_first) {
         println!("{}, {}", one.python.name, other.python.name);
-        for pair in [[one, other], [other, one]] {
-            let mut command = Command::new(&program);
-            let target = Running::ready(command.args(arguments(pair)));
-            let traced = trace(&target, &[]);
-            let version = traced_version(pair, &traced.ended.stderr);
-            check(&traced, &target, version);
-        }
+        let mut command = Command::new(&program);
+        let target = Running::ready(command.args(arguments([one, other])));
+        let traced = trace(&target, &[]);
+        let version = traced_version([one, other], &traced.ended.stderr);
+        check(&traced, &target, version);
     }
 }
 
@@ -163,7 +176,9 @@ fn two_in_a_descendant() {
         .python
         .script("import subprocess, sys; subprocess.run(sys.argv[1:])");
     let target = Running::ready(command.arg(&program).args(arguments(pair.each_ref())));
-    let traced = trace(&target, &["--children"]);
+    let tracer = Tracer::attach_with(&[target.pid()], &["--children"]);
+    thread::sleep(Duration::from_millis(600));
+    let traced = tracer.finish();
     assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
     traced_version(pair.each_ref(), &traced.ended.stderr);
 }
@@ -226,13 +241,19 @@ fn replace(file: &Path) {
     fs::rename(&new, file).unwrap();
 }
 
-/// Both sources read the files that are mapped, not those of the same name.
+/// Both sources read the files that are mapped, not those of the same name; each version by one of them, and the newest by both.
 #[test]
 fn upgraded_while_it_runs() {
     need_root();
-    for one in shared() {
+    let all = shared();
+    for (index, one) in all.iter().enumerate() {
         println!("{}", one.python.name);
-        for source in ["futex", "uprobe"] {
+        let sources = match index {
+            _ if index + 1 == all.len() => &["futex", "uprobe"][..],
+            _ if index % 2 == 0 => &["uprobe"],
+            _ => &["futex"],
+        };
+        for source in sources {
             let folder = tempfile::tempdir().unwrap();
             let libc = folder.path().join("libc.so.6");
             let copies = [

@@ -8,7 +8,7 @@ use std::{
 };
 
 use gilscope_tests::{
-    Process, Program, Running, Thread, Tracer, interpreters, kernel, need_root, python,
+    Process, Program, Running, Thread, Tracer, builds, kernel, need_root, python,
 };
 use nix::{
     sched::{CpuSet, sched_setaffinity},
@@ -23,7 +23,7 @@ const PIPE: &str = include_str!("../workloads/pipe.py");
 const HOLDERS: [&str; 4] = ["on_cpu_ns", "runnable_ns", "asleep_ns", "unknown_ns"];
 
 fn trace(pid: u32) -> gilscope_tests::Traced {
-    Tracer::trace(pid, Duration::from_secs(2))
+    Tracer::trace(pid, Duration::from_millis(1_200))
 }
 
 fn rows<'a>(process: &Process<'a>, table: &str) -> &'a [Value] {
@@ -81,7 +81,7 @@ fn longest(process: &Process<'_>) -> u64 {
 #[test]
 fn a_holder_asleep_in_a_system_call() {
     need_root();
-    let interpreters = interpreters().into_iter();
+    let interpreters = builds().into_iter();
     // 2.7 does not say who has it.
     for python in interpreters.filter(|python| !python.version.starts_with("2.")) {
         println!("{} ({})", python.name, python.version);
@@ -95,10 +95,12 @@ fn a_holder_asleep_in_a_system_call() {
         let process = traced.report.process(pid);
         check(&process);
         let holder = longest(&process);
-        let ([_, _, asleep_ns, _], all_ns) = held(&process, holder);
+        let ([_, runnable_ns, asleep_ns, _], all_ns) = held(&process, holder);
         println!("asleep: {asleep_ns} of {all_ns} ns");
-        assert!(all_ns > 1_000_000_000, "{process:?}");
-        assert!(asleep_ns >= all_ns / 100 * 90, "{process:?}");
+        assert!(all_ns > 500_000_000, "{process:?}");
+        // Once its time is over it may have to wait for a processor.
+        let slept_ns = (all_ns - runnable_ns) / 100 * 90;
+        assert!(asleep_ns >= slept_ns, "{process:?}");
         let sleeps = rows(&process, "asleep_with_gil").iter();
         let named = sleeps.filter(|row| row["holder"] == holder && row["syscall_number"].is_u64());
         let named: Vec<_> = named.collect();
@@ -106,11 +108,12 @@ fn a_holder_asleep_in_a_system_call() {
         let right =
             |row: &&&Value| row["syscall"] == "clock_nanosleep" || row["syscall"] == "nanosleep";
         let right_ns = sum(named.iter().filter(right).copied(), "sum_ns");
-        assert!(right_ns >= all_ns / 100 * 90, "{named:?}");
-        // A sleep takes 100 ms.
+        assert!(right_ns >= slept_ns, "{named:?}");
+        // A sleep takes 100 ms or more, and the one who waits meets each once, if late.
         let sleeps = sum(named.iter().copied(), "count");
+        let all_sleeps = process.number("observed_ns") / 100_000_000 + 1;
         assert!(
-            (right_ns / 200_000_000..=right_ns / 50_000_000).contains(&sleeps),
+            (right_ns / 200_000_000..=all_sleeps).contains(&sleeps),
             "{named:?}"
         );
         let text = &traced.ended.stdout;
@@ -160,7 +163,7 @@ fn a_holder_that_is_preempted() {
     all.for_each(|tid| bind(tid, 0));
     let tracer = Tracer::attach(&[pid]);
     let (before, began) = (kernel::Scheduled::of(pid, pid), Instant::now());
-    thread::sleep(Duration::from_secs(4));
+    thread::sleep(Duration::from_secs(3));
     let (after, took) = (kernel::Scheduled::of(pid, pid), began.elapsed());
     let traced = tracer.finish();
     let process = traced.report.process(pid);

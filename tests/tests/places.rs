@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gilscope_tests::{
-    Process, Program, Python, Running, Traced, Tracer, interpreters, need_root, python,
+    Process, Program, Python, Running, Thread, Traced, Tracer, builds, need_root, python,
 };
 use serde_json::Value;
 
@@ -17,9 +17,18 @@ fn trace(pid: u32, seconds: u64) -> Traced {
     Tracer::trace(pid, Duration::from_secs(seconds))
 }
 
+/// Traces it for a second, and where threads had hardly a processor for as long, again for longer.
+fn trace_enough(pid: u32, is_enough: impl Fn(&Process<'_>) -> bool) -> Traced {
+    let enough = [1, 4].into_iter().find_map(|seconds| {
+        let traced = trace(pid, seconds);
+        is_enough(&traced.report.process(pid)).then_some(traced)
+    });
+    enough.unwrap_or_else(|| trace(pid, 16))
+}
+
 /// Those whose GIL counts its changes, so that its holder can be known.
 fn with_holders() -> impl Iterator<Item = Python> {
-    let all = interpreters().into_iter();
+    let all = builds().into_iter();
     all.filter(|python| !python.version.starts_with("2."))
 }
 
@@ -70,14 +79,34 @@ fn check(process: &Process<'_>, places: &[Value]) {
             assert!(is_at(stack, at), "{stack:#}");
         }
     }
-    // Nearly all of the time has both.
+    check_sums(process, 90);
+}
+
+/// Of nearly all of the time both places are known. A thread's own is not read in its first wait, which is as long as its longest at most.
+fn check_sums(process: &Process<'_>, percent: u64) {
     let both_ns = process.number("waited_at_both_ns");
     let known_ns = sum_ns(list(&process.0["blocked_by"]));
-    assert!(both_ns >= known_ns / 100 * 90, "{both_ns} of {known_ns}");
+    let longest_ns = |thread: &Thread<'_>| {
+        let gils = list(&thread.0["gil"]).iter();
+        let all = gils.map(|gil| {
+            let [finished, at_start, at_end] = [
+                "/wait/max_ns",
+                "/unfinished/at_start_ns",
+                "/unfinished/at_end_ns",
+            ]
+            .map(|field| gil.pointer(field).unwrap().as_u64().unwrap());
+            finished.max(at_start).max(at_end)
+        });
+        all.sum::<u64>()
+    };
+    let first_ns: u64 = process.threads().iter().map(longest_ns).sum();
+    println!("both: {both_ns} of {known_ns} ns");
     assert!(
-        sum_ns(rows) <= known_ns && both_ns <= sum_ns(rows),
-        "{process:?}"
+        both_ns >= known_ns.saturating_sub(first_ns) / 100 * percent,
+        "{both_ns} of {known_ns}, {first_ns}"
     );
+    let all_ns = sum_ns(list(&process.0["waited_at"]));
+    assert!(all_ns <= known_ns && both_ns <= all_ns, "{process:?}");
 }
 
 #[test]
@@ -87,7 +116,12 @@ fn both_are_where_python_says() {
         println!("{} ({})", python.name, python.version);
         let target = Running::ready(&mut python.workload(PLACES, &[]));
         let said: Value = serde_json::from_str(&target.prints("places")).unwrap();
-        let traced = trace(target.pid(), 2);
+        let traced = trace_enough(target.pid(), |process| {
+            let threads = process.threads().into_iter();
+            let mut others = threads.filter(|it| it.number("tid") != u64::from(process.pid()));
+            // A thread's own stack is not read in its first wait.
+            others.all(|thread| thread.gil_sum("wait/count") >= 5)
+        });
         check(&traced.report.process(target.pid()), list(&said["places"]));
     }
 }
@@ -99,25 +133,30 @@ fn what_is_gone_is_not_taken_for_another() {
     for python in with_holders() {
         println!("{} ({})", python.name, python.version);
         let target = Running::ready(&mut python.workload(GENERATED, &[]));
-        let traced = trace(target.pid(), 2);
+        let traced = trace_enough(target.pid(), |process| of_generated(process) >= 20);
         let process = traced.report.process(target.pid());
-        let stacks = list(&process.0["stacks"]).iter();
-        let frames = stacks.flat_map(|stack| list(&stack["frames"]));
-        let mut met = 0;
-        for frame in frames {
-            let name = frame["name"].as_str().unwrap();
-            let Some(line) = name.strip_prefix("line_") else {
-                continue;
-            };
-            assert_eq!(frame["file"], format!("{name}.py"), "{frame}");
-            let line: u64 = line.parse().unwrap();
-            // Or where it is defined: it has just been called.
-            let at = frame["line"].as_u64().unwrap();
-            assert!(at == line || at == line - 1, "{frame}");
-            met += 1;
-        }
-        assert!(met >= 20, "{met}: {process:?}");
+        assert!(of_generated(&process) >= 20, "{process:?}");
     }
+}
+
+/// How many functions of that workload have been met; the place of each is right.
+fn of_generated(process: &Process<'_>) -> usize {
+    let stacks = list(&process.0["stacks"]).iter();
+    let frames = stacks.flat_map(|stack| list(&stack["frames"]));
+    let mut met = 0;
+    for frame in frames {
+        let name = frame["name"].as_str().unwrap();
+        let Some(line) = name.strip_prefix("line_") else {
+            continue;
+        };
+        assert_eq!(frame["file"], format!("{name}.py"), "{frame}");
+        let line: u64 = line.parse().unwrap();
+        // Or where it is defined: it has just been called.
+        let at = frame["line"].as_u64().unwrap();
+        assert!(at == line || at == line - 1, "{frame}");
+        met += 1;
+    }
+    met
 }
 
 /// Of the time that threads waited, both places are known for nearly all, and the one where the GIL was had longest is the cause.
@@ -127,8 +166,7 @@ fn incidents() {
     for name in ["udp_echo", "idle_pollers", "system_time"] {
         let program = Program::start(python(), &format!("incidents/{name}"), &["--seconds", "30"]);
         let (pid, truth) = (program.truth.processes[0], &program.truth);
-        // A thread's own stack is not read in its first wait, and twenty that wait for a tenth of a second each have 2 s of those.
-        let traced = trace(pid, 8);
+        let traced = trace(pid, 4);
         let process = traced.report.process(pid);
         let waited_ns: u64 = process
             .threads()
@@ -167,13 +205,16 @@ fn incidents() {
             }
         }
         // On a loaded machine a thread that has been given the GIL may take long to wake up: it is nobody's then.
+        // Where 45 threads wait at once, each looks every 5 ms, and more often than stacks are read (docs/report.md, "How many").
+        let percent = if truth.finding == "idle-pollers" {
+            50
+        } else {
+            95
+        };
+        check_sums(&process, percent);
         assert!(
-            both_ns >= known_ns / 100 * 95,
-            "{name}: {both_ns} of {known_ns}"
-        );
-        assert!(
-            at_cause_ns * 2 > known_ns,
-            "{name}: {at_cause_ns} of {waited_ns}"
+            at_cause_ns * 2 > both_ns,
+            "{name}: {at_cause_ns} of {both_ns}"
         );
     }
 }

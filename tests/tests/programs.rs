@@ -124,20 +124,21 @@ fn healthy_ones() {
     };
     for name in HEALTHY {
         let name = format!("healthy/{name}");
-        let program = Program::start(&python, &name, &["--seconds", "1"]);
-        assert_eq!(program.truth.finding, "healthy", "{name}");
-        let result = program.end();
-        println!("{name}: {result}");
-        let figure = |field: &str| result.get(field).and_then(Value::as_f64);
-        let done = figure("ops").unwrap();
-        // What was due, of those that say.
-        assert!(
-            done > 0.0 && 2.0 * done > figure("due").unwrap_or(0.0),
-            "{name}: {result}"
-        );
-        assert!(
-            figure("failed").is_none_or(|failed| failed == 0.0),
-            "{name}: {result}"
-        );
+        // A shared machine may stop for as long, but hardly three times.
+        let is_on_time = |_| {
+            let program = Program::start(&python, &name, &["--seconds", "1"]);
+            assert_eq!(program.truth.finding, "healthy", "{name}");
+            let result = program.end();
+            println!("{name}: {result}");
+            let figure = |field: &str| result.get(field).and_then(Value::as_f64);
+            assert!(
+                figure("failed").is_none_or(|failed| failed == 0.0),
+                "{name}: {result}"
+            );
+            let done = figure("ops").unwrap();
+            // What was due, of those that say.
+            done > 0.0 && 2.0 * done > figure("due").unwrap_or(0.0)
+        };
+        assert!((0..3).any(is_on_time), "{name}");
     }
 }

@@ -5,11 +5,11 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
+    panic,
     path::Path,
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
-    time::Duration,
 };
 
 use gilscope_tests::{
@@ -76,22 +76,30 @@ impl Server {
         answer.ends_with("done").then_some(())
     }
 
-    /// Traces it, or one of its processes, while eight clients ask as fast as they can.
+    /// Traces it, or one of its processes, while eight clients ask as fast as they can and until they have had so many answers that all threads have given some.
     fn trace(&self, pid: u32, options: &[&str]) -> Traced {
-        let done = AtomicBool::new(false);
+        let (done, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
-                        self.ask();
+                        if self.ask().is_some() {
+                            answers.fetch_add(1, Ordering::Relaxed);
+                        }
                     }
                 });
             }
-            let tracer = Tracer::attach_with(&[pid], options);
-            thread::sleep(Duration::from_secs(1));
-            let traced = tracer.finish();
+            // Also if this fails: the clients would go on.
+            let traced = panic::catch_unwind(|| {
+                let tracer = Tracer::attach_with(&[pid], options);
+                let before = answers.load(Ordering::Relaxed);
+                until("answers", || {
+                    (answers.load(Ordering::Relaxed) >= before + 100).then_some(())
+                });
+                tracer.finish()
+            });
             done.store(true, Ordering::Relaxed);
-            traced
+            traced.unwrap_or_else(|error| panic::resume_unwind(error))
         })
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use gilscope_tests::{
-    Program, Python, Traced, need_root, python, python_2_7, python_with_packages,
+    Program, Python, Traced, kernel, need_root, python, python_2_7, python_with_packages,
 };
 use serde_json::Value;
 
@@ -95,12 +95,21 @@ fn incidents() {
         let worst = worst
             .first()
             .unwrap_or_else(|| panic!("{name}: {traced:?}"));
-        // Each is one from the beginning to the end.
-        assert!(
-            number(worst, "length_ns") > SECONDS * 500_000_000,
-            "{name}: {worst}"
-        );
-        assert!(worst["unfinished"].as_bool().unwrap(), "{name}: {worst}");
+        // Each goes on from the beginning to the end, but for pauses of the whole machine.
+        let pid = program.truth.processes[0];
+        let of_one = traced.report.process(pid).0["storms"].as_array().unwrap();
+        let of_one = of_kind(of_one, "contention");
+        let length_ns: u64 = of_one.iter().map(|storm| number(storm, "length_ns")).sum();
+        assert!(length_ns > SECONDS * 500_000_000, "{name}: {of_one:?}");
+        // It ends once most of a second was calm.
+        let goes_on = |storm: &Value| storm["unfinished"].as_bool().unwrap();
+        let end_ns = |storm: &&&Value| number(storm, "started_at_ns") + number(storm, "length_ns");
+        let last = of_one.iter().max_by_key(end_ns).unwrap();
+        let calm_ns = traced
+            .report
+            .number("duration_ns")
+            .saturating_sub(end_ns(&last));
+        assert!(goes_on(last) || calm_ns > 500_000_000, "{name}: {of_one:?}");
         assert!(worst["top_holder"].is_object(), "{name}: {worst}");
         assert!(
             traced.ended.stderr.contains(": contention storm since "),
@@ -175,19 +184,30 @@ fn pauses() {
     }
 }
 
-/// Where there are too few processors, who has the GIL may have none: a shared machine may be so for a while, but hardly three times.
+/// Where there are too few processors, who has the GIL may have none, and all that wait for it wait for that: such a storm is one of processors.
+/// A hypervisor takes them too, which the scheduler does not tell.
+fn is_of_processors(storm: &Value, stolen_ns: u64) -> bool {
+    let without_ns = number(storm, "runnable_ns") + stolen_ns;
+    number(storm, "waited_ns") <= number(storm, "threads_waited") * without_ns
+}
+
+/// A shared machine may be so for a while, but hardly three times.
 fn has_none(python: &Python, name: &str, arguments: &[&str]) {
     let is_calm = |_| {
+        let before_ms = kernel::stolen_ms().unwrap();
         let (program, traced) = trace(python, name, arguments, &[]);
+        let stolen_ms = kernel::stolen_ms().unwrap() - before_ms;
         let found = storms(&program, &traced);
         println!("{name}: {found:?}");
-        let is_calm = of_kind(&found, "contention").is_empty();
+        let contention = of_kind(&found, "contention");
         assert_eq!(
-            is_calm,
+            contention.is_empty(),
             !traced.ended.stderr.contains("contention storm"),
             "{traced:?}"
         );
-        is_calm
+        contention
+            .into_iter()
+            .all(|storm| is_of_processors(storm, stolen_ms * 1_000_000))
     };
     assert!((0..3).any(is_calm), "{name}");
 }

@@ -2,11 +2,11 @@
 //! the next one lies in its place.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gilscope_tests::{Process, Python, Running, Tracer, interpreters, need_root};
+use gilscope_tests::{Process, Python, Running, Tracer, builds, need_root};
 
 const WORKLOAD: &str = include_str!("../workloads/sub_interpreters.py");
 /// A new GIL is noticed within a second.
-const SECONDS: &str = "2.5";
+const SECONDS: &str = "2";
 
 fn has_own_gils(python: &Python) -> bool {
     let minor = python.version.split('.').nth(1);
@@ -62,8 +62,8 @@ fn check(python: &Python) {
                 .filter(|(id, _)| *id == gil)
                 .map(|(_, count)| count)
                 .sum();
-            // One of three busy threads runs for 5 ms at a time, and more than a second of it was traced.
-            assert!(count > 20, "{}: {waited:?}", python.name);
+            // One of three busy threads runs for 5 ms at a time while it has a processor, and nearly a second of it was traced.
+            assert!(count > 5, "{}: {waited:?}", python.name);
         }
         seen.push(gil);
     }
@@ -81,7 +81,7 @@ fn check(python: &Python) {
 fn each_gil_by_itself() {
     need_root();
     let mut checked = 0;
-    for python in interpreters().iter().filter(|python| has_own_gils(python)) {
+    for python in builds().iter().filter(|python| has_own_gils(python)) {
         check(python);
         checked += 1;
     }

@@ -1,8 +1,8 @@
-"""Threads that contend for locks, some for each, and a record of it: how often an acquisition found its lock taken and slept, and for how
-long it lasted then.
+"""Threads that contend for locks, some for each, and a record of it: how often an acquisition found its lock taken and slept, for how
+long it lasted then, and how often it slept in it.
 
 A lock is held without the GIL (a sleep), so that what an acquisition lasts is the wait for the lock, and next to nothing else. The result
-has for each lock its address (of the semaphore, or of the `PyMutex`), the number of contended acquisitions and their time. An op is an
+has for each lock its address (of the semaphore, or of the `PyMutex`), the number of contended acquisitions, their time and their sleeps. An op is an
 acquisition.
 """
 
@@ -37,9 +37,10 @@ class Recorded:
         if not self.lock.acquire(False):
             began, slept = time.monotonic_ns(), sleeps()
             self.lock.acquire()
+            slept = sleeps() - slept
             # It may have been free again by now.
-            if sleeps() > slept:
-                record.append(time.monotonic_ns() - began)
+            if slept:
+                record.append((time.monotonic_ns() - began, slept))
         time.sleep(self.hold)
         self.lock.release()
         # Else it has the lock again before a waiter is on a processor.
@@ -83,8 +84,9 @@ contended = [
         "kind": each.kind,
         "threads": sum(1 for record in each.records if record),
         "count": sum(map(len, each.records)),
-        "sum_ns": sum(map(sum, each.records)),
-        "max_ns": max([0] + [max(record) for record in each.records if record]),
+        "sum_ns": sum(lasted for record in each.records for lasted, _ in record),
+        "max_ns": max([0] + [max(record)[0] for record in each.records if record]),
+        "sleeps": sum(slept for record in each.records for _, slept in record),
     }
     for each in locks
 ]
