@@ -19,7 +19,7 @@ const ALL_POLLS_PER_SECOND: f64 = 300.0;
 /// So many wake-ups a second that find the GIL taken again.
 const FUTILE_PER_SECOND: f64 = 1_000.0;
 /// And so many of the sleeps for the GIL, in percent.
-const FUTILE_PERCENT: f64 = 10.0;
+const FUTILE_PERCENT: f64 = 4.0;
 
 /// Who runs less than this, in percent of its life,
 const LITTLE_CPU_PERCENT: f64 = 25.0;
