@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use gilscope_tests::{
-    FINDINGS, HEALTHY, INCIDENTS, Python, judge, need_root, python, python_2_7,
+    FINDINGS, HEALTHY, INCIDENTS, Python, builds, judge, need_root, python, python_2_7,
     python_with_packages,
 };
 
@@ -53,6 +53,21 @@ fn incidents_where_they_were() {
     if let Some(old) = python_2_7() {
         check(&old, &[("incidents", &INCIDENTS)], &[], &NO_PLACE_IN_2_7);
     }
+}
+
+/// Who has the GIL, and where, is seen on each version and build, though nobody waits for it.
+#[test]
+fn a_loop_on_each_version() {
+    need_root();
+    let mut wrong = Vec::new();
+    for python in builds() {
+        let judgement = judge(&python, "incidents/highcpu", &[], Duration::from_secs(2));
+        println!("{}: {judgement}", python.name);
+        if !judgement.is_flawless() {
+            wrong.push(format!("{}: {judgement}", python.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

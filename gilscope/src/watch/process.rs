@@ -725,6 +725,8 @@ impl Watched {
         }));
         let findings = self.analysis.finish(end_ns);
         let observed_ns = end_ns.saturating_sub(self.from_ns);
+        let is_semaphore = |known: &WatchedGil| matches!(known.gil.lock, GilLock::Semaphore { .. });
+        let is_semaphore = self.gils.iter().any(is_semaphore);
         let gils = self.gils.iter().filter(|known| known.info.enabled);
         let what_if = findings.what_if(observed_ns, gils.count(), cpus);
         let mut report = ProcessReport {
@@ -759,7 +761,7 @@ impl Watched {
             other_storms: findings.other_storms,
             what_if,
         };
-        analyse::judge(&mut report, &findings.samples, dump.as_ref());
+        analyse::judge(&mut report, &findings.samples, is_semaphore, dump.as_ref());
         (report, findings.loss)
     }
 }

@@ -9,6 +9,8 @@ use std::collections::HashMap;
 pub(super) struct Case<'a> {
     pub process: &'a ProcessReport,
     pub samples: &'a Samples,
+    /// Its GILs are semaphores, whose waiters do not ask for them (2.7).
+    pub is_semaphore: bool,
     /// Its threads at the end; `None` of one that has ended.
     pub dump: Option<&'a Dump>,
 }
@@ -92,13 +94,6 @@ impl Case<'_> {
         let stacks = those.filter_map(|thread| thread.stacks.first());
         let stacks: Vec<_> = stacks.map(python_stack).collect();
         most(stacks.iter().map(|stack| (stack, 1)))
-    }
-
-    /// Whether who had the GIL while others waited is known of most of the time.
-    pub fn knows_holders(&self) -> bool {
-        let known = self.process.blocked_by.iter().map(|row| row.sum_ns);
-        let known_ns = known.fold(0, u64::saturating_add);
-        known_ns > self.process.blocked_by_unknown_ns
     }
 }
 

@@ -88,9 +88,9 @@ pub(super) fn native_holds_gil(case: &Case<'_>) -> Option<Found> {
     if contended < CONTENDED_PERCENT || case.looks_percent(collecting) >= LOOKS_PERCENT {
         return None;
     }
-    let (threads, kept_ns) = match case.knows_holders() {
-        true => by_holders(case)?,
-        false => by_waits(case)?,
+    let (threads, kept_ns) = match case.is_semaphore {
+        true => by_waits(case)?,
+        false => by_holders(case)?,
     };
     let is_blamed = |tid| threads.contains(&tid);
     let place = case.blamed_at(is_blamed);
@@ -136,7 +136,7 @@ fn by_holders(case: &Case<'_>) -> Option<(Vec<u32>, u64)> {
     Some((kept.into_iter().map(|(_, tid, _)| tid).collect(), mean_ns))
 }
 
-/// The same by the waits alone, where it is not known who had the GIL.
+/// The same by the waits alone: of a semaphore it is not known who had it.
 fn by_waits(case: &Case<'_>) -> Option<(Vec<u32>, u64)> {
     let count = case.process.gil_wait.count;
     let mean_ns = case.process.gil_wait.sum_ns / count.max(1);

@@ -37,8 +37,14 @@ const RULES: [(Rule, Check); 10] = [
     (Rule::Oversubscribed, processors::oversubscribed),
 ];
 
-/// Completes the report of a process: who had its GILs when, and what is wrong with it. `dump`: how its threads were at the end.
-pub fn judge(process: &mut ProcessReport, samples: &Samples, dump: Option<&Dump>) {
+/// Completes the report of a process: who had its GILs when, and what is wrong with it. `is_semaphore`: its GILs are semaphores (2.7). `dump`:
+/// how its threads were at the end.
+pub fn judge(
+    process: &mut ProcessReport,
+    samples: &Samples,
+    is_semaphore: bool,
+    dump: Option<&Dump>,
+) {
     process.gil_samples = samples.totals();
     for (holder, _, stack, samples) in samples.places() {
         if process.held_at.len() == MAX_HELD_AT {
@@ -59,6 +65,7 @@ pub fn judge(process: &mut ProcessReport, samples: &Samples, dump: Option<&Dump>
     let case = Case {
         process,
         samples,
+        is_semaphore,
         dump,
     };
     let found = RULES
