@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(long, hide_short_help = true, value_name = "PERCENT", default_value_t = 25.0, allow_negative_numbers = true, value_parser = percent)]
     storm_lost: f64,
 
-    /// Or when they lose that and go to sleep so often a second, much of it in vain and for a GIL,
+    /// Or when they lose that and go to sleep so often a second, some of it in vain and for a GIL,
     #[arg(long, hide_short_help = true, value_name = "RATE", default_value_t = 2000.0, allow_negative_numbers = true, value_parser = number)]
     storm_switches: f64,
 

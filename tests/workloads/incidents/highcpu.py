@@ -39,7 +39,7 @@ class Demo:
         while not done and not workload.stopping:  # The cause
             if self.include_result(next_item):  # The cause
                 all_results.append(next_item)
-            if options.near_miss:
+            if options.near_miss:  # The cause
                 next_item = next(results, None)
                 done = next_item is None
         return all_results

@@ -12,9 +12,9 @@ const MAX_THREADS: usize = 4_096;
 /// Threads that a storm names.
 const NAMED: usize = 16;
 /// Where their rate makes a storm, this part of the voluntary switches is to be for a GIL at least,
-const FOR_GIL: f64 = 0.2;
+const FOR_GIL: f64 = 0.1;
 /// and this part of those in vain.
-const IN_VAIN: f64 = 0.1;
+const IN_VAIN: f64 = 0.02;
 
 /// A stretch between two looks, or several that follow each other.
 #[derive(Clone, Debug, Default)]

@@ -178,8 +178,8 @@ fn many_threads_that_switch_in_vain_make_one() {
     assert_eq!(storms(45, 300, 80, 20), 1);
     assert_eq!(storms(5, 300, 80, 20), 0);
     assert_eq!(storms(45, 190, 80, 20), 0);
-    assert_eq!(storms(45, 300, 40, 20), 0);
-    assert_eq!(storms(45, 300, 80, 4), 0);
+    assert_eq!(storms(45, 300, 20, 20), 0);
+    assert_eq!(storms(45, 300, 80, 1), 0);
 }
 
 #[test]
