@@ -41,7 +41,8 @@ pub struct Programs {
 impl Programs {
     /// Runs `workload` for so long under both and compares them. A run in which one of them says
     /// that it lost something judges nobody, so it is repeated; so is one that breaks a bound and in which the machine itself, being
-    /// a virtual one, was made to stand still: it may have done so between the two tracers' programs at one instant. Needs root.
+    /// a virtual one, was made to stand still: it may have done so between the two tracers' programs at one instant; and one that single events break
+    /// ([`Comparison::is_broken_by_single_events`]). What is wrong in each run fails. Needs root.
     pub fn compare(&self, python: &Python, workload: &str, seconds: f64) -> Result<Comparison> {
         let run = || {
             let before_ms = kernel::stolen_ms()?;
@@ -53,7 +54,7 @@ impl Programs {
         for _ in 1..ATTEMPTS {
             // What was lost is among what is broken.
             let reasons = match stolen_ms {
-                // It tells ten milliseconds, and no less.
+                // It tells ten milliseconds, and no less: a single event may be such a moment.
                 0 if compared.is_broken_by_single_events() => compared.broken(),
                 0 => compared.lost().to_vec(),
                 _ => compared.broken(),
