@@ -275,6 +275,12 @@ fn convoy_and_gil_bound() {
     let computing = (1..=4).map(|tid| thread(tid, 2_500, 500, 7_500));
     let bound = process(computing.collect(), 10_000);
     assert_eq!(rules(bound, &spin), [Rule::GilBound]);
+    // One that computes, and one that waits all the time to run for a moment.
+    let one = process(
+        vec![thread(1, 9_000, 500, 1_000), thread(2, 50, 500, 9_500)],
+        9_500,
+    );
+    assert_eq!(rules(one, &spin), [Rule::Convoy]);
 }
 
 #[test]

@@ -207,9 +207,14 @@ fn mean(thread: &ThreadReport) -> (u64, u64) {
 
 /// Threads that compute in Python, each of which could use a processor of its own, share one GIL.
 pub(super) fn gil_bound(case: &Case<'_>) -> Option<Found> {
+    let threads = case.process.threads.iter();
+    let most_ns = threads.map(|thread| thread.cpu.on_cpu_ns).max()?;
     let wants = |thread: &&ThreadReport| {
+        // Who runs little, and waits for the rest, does not compute.
+        let computes = thread.cpu.on_cpu_ns >= most_ns / LITTLE_PART;
         let wanted_ns = thread.cpu.on_cpu_ns.saturating_add(thread.waited_ns());
-        percent(wanted_ns, thread.observed_ns) >= COMPUTES_PERCENT
+        computes
+            && percent(wanted_ns, thread.observed_ns) >= COMPUTES_PERCENT
             && percent(thread.waited_ns(), thread.observed_ns) >= HELD_UP_PERCENT
     };
     let mut threads: Vec<_> = case.process.threads.iter().filter(wants).collect();
