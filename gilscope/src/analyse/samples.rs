@@ -7,7 +7,7 @@ use std::{cmp::Reverse, collections::HashMap};
 const MAX_STACKS: usize = 4_096;
 /// Threads whose stretches are under way; those that have not been seen for longest are forgotten beyond.
 const MAX_THREADS: usize = 1_024;
-/// Threads, and places of threads, that are counted.
+/// Places of threads that are counted.
 const MAX_ROWS: usize = 65_536;
 /// Of a stack, these innermost functions may be the one that loops: what it calls may be called anew each time.
 const INNERMOST: usize = 2;
@@ -20,8 +20,6 @@ pub struct Samples {
     stacks: HashMap<PythonStack, usize>,
     /// By thread, stack and what it did.
     seen: HashMap<(u32, usize, Doing), u64>,
-    /// How often each thread had a GIL.
-    holders: HashMap<u32, u64>,
     under_way: HashMap<u32, Stretch>,
     longest: Option<Stretch>,
 }
@@ -81,9 +79,6 @@ impl Samples {
         self.totals.asleep += u64::from(held.is_asleep);
         if let Some(is_collecting) = held.is_collecting {
             *self.totals.collecting.get_or_insert(0) += u64::from(is_collecting);
-        }
-        if self.holders.len() < MAX_ROWS || self.holders.contains_key(&held.holder) {
-            *self.holders.entry(held.holder).or_default() += 1;
         }
         let doing = match held.is_collecting {
             Some(true) => Doing::Collecting,
@@ -166,11 +161,6 @@ impl Samples {
     /// How many looks, and what they saw.
     pub fn totals(&self) -> GilSamples {
         self.totals
-    }
-
-    /// How often a thread was seen to have a GIL.
-    pub fn of_thread(&self, tid: u32) -> u64 {
-        self.holders.get(&tid).copied().unwrap_or(0)
     }
 
     /// The stretch with the most looks at a thread in one function.
@@ -263,7 +253,7 @@ mod tests {
         assert_eq!((longest.tid, longest.samples, longest.looks), (2, 4, 6));
         assert_eq!((longest.began_ns, longest.ended_ns), (200, 700));
         assert_eq!(samples.place_of(longest), Some(&stack(&["loop", "main"])));
-        assert_eq!((samples.of_thread(1), samples.of_thread(2)), (2, 5));
+        assert_eq!(samples.totals().held, 7);
     }
 
     #[test]

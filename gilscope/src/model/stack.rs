@@ -40,3 +40,13 @@ pub struct PythonStack {
     /// Functions that could not be read, or whose code was gone before its names were: not among [`PythonStack::frames`].
     pub unreadable: u64,
 }
+
+impl From<Stack> for PythonStack {
+    fn from(stack: Stack) -> Self {
+        Self {
+            frames: stack.frames,
+            truncated: stack.truncated,
+            unreadable: stack.unreadable,
+        }
+    }
+}

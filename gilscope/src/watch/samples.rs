@@ -39,11 +39,7 @@ impl Sampler {
                 holder,
                 is_asleep: matches!(stat.state, 'S' | 'D' | 'I'),
                 is_collecting: interpreter.is_collecting(memory, state),
-                stack: stack.map(|stack| PythonStack {
-                    frames: stack.frames,
-                    truncated: stack.truncated,
-                    unreadable: stack.unreadable,
-                }),
+                stack: stack.map(PythonStack::from),
             })
         });
         match held {

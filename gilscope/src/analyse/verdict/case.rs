@@ -92,17 +92,8 @@ impl Case<'_> {
         let threads = self.dump.map_or(&[][..], |dump| &dump.threads);
         let those = threads.iter().filter(|thread| tids.contains(&thread.tid));
         let stacks = those.filter_map(|thread| thread.stacks.first());
-        let stacks: Vec<_> = stacks.map(python_stack).collect();
+        let stacks: Vec<_> = stacks.cloned().map(PythonStack::from).collect();
         most(stacks.iter().map(|stack| (stack, 1)))
-    }
-}
-
-/// A thread's stack, as the kernel would have read it.
-fn python_stack(stack: &crate::model::Stack) -> PythonStack {
-    PythonStack {
-        frames: stack.frames.clone(),
-        truncated: stack.truncated,
-        unreadable: stack.unreadable,
     }
 }
 

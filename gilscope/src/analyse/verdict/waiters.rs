@@ -2,7 +2,7 @@
 
 use super::case::{Case, Found, called, evidence, on_cpu_percent};
 use super::{percent, seconds};
-use crate::model::{ThreadReport, Unfinished};
+use crate::model::ThreadReport;
 use std::cmp::Reverse;
 
 /// Threads that wake up this often each second, besides for the GIL,
@@ -139,22 +139,13 @@ pub(super) fn convoy(case: &Case<'_>) -> Option<Found> {
         .cpu
         .on_cpu_ns;
     let is_behind = |thread: &&ThreadReport| {
-        let waits: u64 = thread
-            .gil
-            .iter()
-            .map(|gil| gil.wait.count)
-            .fold(0, u64::saturating_add);
-        let waited = thread
-            .gil
-            .iter()
-            .map(|gil| gil.wait.sum_ns)
-            .fold(0, u64::saturating_add);
+        let (waits, mean_ns) = mean(thread);
         let per_second = waits as f64 / (thread.observed_ns.max(1) as f64 / 1e9);
         on_cpu_percent(thread) < LITTLE_CPU_PERCENT
             && thread.cpu.on_cpu_ns < front_ns / LITTLE_PART
             && percent(thread.waited_ns(), thread.observed_ns) >= CONVOY_PERCENT
             && per_second >= CONVOY_WAITS_PER_SECOND
-            && waited / waits.max(1) >= CONVOY_WAIT_NS
+            && mean_ns >= CONVOY_WAIT_NS
     };
     let mut behind: Vec<_> = case.process.threads.iter().filter(is_behind).collect();
     behind.sort_by_key(|thread| (Reverse(thread.waited_ns()), thread.tid));
@@ -188,21 +179,14 @@ pub(super) fn convoy(case: &Case<'_>) -> Option<Found> {
     Some(Found::new(says, figures, suggestion).of(ahead).at(place))
 }
 
-/// Its waits, and how long they were on average, those cut off by the end included.
+/// Its finished waits, and how long they were on average.
 fn mean(thread: &ThreadReport) -> (u64, u64) {
-    let count = thread
-        .gil
-        .iter()
-        .map(|gil| gil.wait.count)
-        .fold(0, u64::saturating_add);
-    let cut = |it: Unfinished| it.total_ns();
-    let cut_ns = thread
-        .gil
-        .iter()
-        .map(|gil| cut(gil.unfinished))
-        .fold(0, u64::saturating_add);
-    let finished_ns = thread.waited_ns().saturating_sub(cut_ns);
-    (count, finished_ns / count.max(1))
+    let waits = thread.gil.iter().map(|gil| &gil.wait);
+    let (count, sum_ns) = waits.fold((0_u64, 0_u64), |(count, sum_ns), wait| {
+        let count = count.saturating_add(wait.count);
+        (count, sum_ns.saturating_add(wait.sum_ns))
+    });
+    (count, sum_ns / count.max(1))
 }
 
 /// Threads that compute in Python, each of which could use a processor of its own, share one GIL.
