@@ -386,9 +386,9 @@ const _: () = {
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 64);
     assert!(size_of::<Sched>() == 56);
-    assert!(size_of::<Wait>() == 248);
+    assert!(size_of::<Wait>() == 256);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 656);
+    assert!(size_of::<Thread>() == 664);
     assert!(size_of::<TidKey>() == 8);
     assert!(size_of::<StackKey>() == 32);
     assert!(size_of::<StackTime>() == 16);

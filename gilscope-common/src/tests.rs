@@ -6,8 +6,9 @@ use crate::{
     maps::Totals,
     sched::{Sched, state},
     wait::{
-        EAGAIN, ETIMEDOUT, Finished, GilAddresses, GilView, PREEMPTION_CPU_NS, RETRY_CPU_NS,
-        SEMAPHORE_REFUSED_CPU_NS, SEMAPHORE_RETRY_CPU_NS, Sleep, Wait, kind, phase, position, word,
+        EAGAIN, ETIMEDOUT, Finished, GilAddresses, GilView, PREEMPTION_CPU_NS, RESUMPTION_NS,
+        RETRY_CPU_NS, SEMAPHORE_REFUSED_CPU_NS, SEMAPHORE_RETRY_CPU_NS, Sleep, Wait, kind, phase,
+        position, word,
     },
 };
 use std::vec::Vec;
@@ -22,6 +23,8 @@ struct Thread {
     now_ns: u64,
     cpu_ns: u64,
     position: u64,
+    returns_to: u64,
+    on_cpu_for_ns: u64,
     view: GilView,
     finished: Vec<Finished>,
 }
@@ -53,6 +56,8 @@ impl Thread {
             now_ns: self.now_ns,
             cpu_ns: self.cpu_ns,
             position: self.position,
+            returns_to: self.returns_to,
+            on_cpu_for_ns: self.on_cpu_for_ns,
             view: self.view,
         }
     }
@@ -83,6 +88,17 @@ impl Thread {
     fn runs(&mut self, ns: u64) {
         self.now_ns += ns;
         self.cpu_ns += ns;
+        self.on_cpu_for_ns += ns;
+    }
+
+    /// Another has the processor for a moment.
+    fn is_preempted(&mut self, at: u64) {
+        let finished = self.wait.leaves_cpu(false, || at);
+        self.take(finished);
+        self.now_ns += 3_000_000;
+        self.on_cpu_for_ns = 0;
+        // A semaphore's view counts these.
+        self.view.switch_number += 1;
     }
 
     /// The GIL changes hands; the last to take it is `holder`.
@@ -276,6 +292,46 @@ fn a_preempted_retry_is_a_retry() {
     old.releases();
     assert_eq!(old.lengths().len(), 1);
     assert_eq!(old.0.finished[0].futile_wakeups, 1);
+}
+
+/// The address to which a sleep on a semaphore comes back.
+const IN_SEM_WAIT: u64 = 0x7f00_0000_1234;
+const IN_PYTHON: u64 = 0x7f00_0100_0000;
+
+/// Two waits at one place in the program, as those of a loop, and one more that such a preemption and so much work part from the last.
+fn waits_parted_by(places: &[u64], ran_ns: u64) -> usize {
+    let mut old = Old::new();
+    old.0.position = position(0x55_0000, 12, 7);
+    for _ in 0..2 {
+        old.sleeps(10_000, 0);
+        old.releases();
+    }
+    old.sleeps(10_000, 0);
+    for &place in places {
+        old.0.is_preempted(place);
+    }
+    old.0.runs(ran_ns);
+    old.0.returns_to = IN_SEM_WAIT;
+    old.sleeps(20_000, 0);
+    old.releases();
+    old.lengths().len() - 2
+}
+
+#[test]
+fn a_thread_preempted_in_its_program_was_past_its_wait() {
+    assert_eq!(waits_parted_by(&[IN_PYTHON], 0), 2);
+    assert_eq!(waits_parted_by(&[IN_SEM_WAIT, IN_PYTHON], 0), 2);
+    assert_eq!(waits_parted_by(&[IN_PYTHON, IN_SEM_WAIT], 0), 2);
+    // Where nobody knows the place, standing still is taken for a retry.
+    assert_eq!(waits_parted_by(&[0], 0), 1);
+}
+
+#[test]
+fn a_thread_preempted_on_the_way_out_of_its_sleep_is_told_by_time() {
+    let longest_ns = SEMAPHORE_RETRY_CPU_NS + RESUMPTION_NS;
+    assert_eq!(waits_parted_by(&[IN_SEM_WAIT], longest_ns), 1);
+    assert_eq!(waits_parted_by(&[IN_SEM_WAIT; 3], longest_ns), 1);
+    assert_eq!(waits_parted_by(&[IN_SEM_WAIT], longest_ns + 1), 2);
 }
 
 #[test]
@@ -502,6 +558,8 @@ fn taking_the_mutex_back_proves_a_timed_wait_that_never_slept() {
         now_ns: thread.now_ns,
         cpu_ns: 0,
         position: 0,
+        returns_to: 0,
+        on_cpu_for_ns: 0,
         view: GilView::default(),
     };
     let finished = thread.wait.sleeps(&sleep);
@@ -532,7 +590,7 @@ fn preemption_between_two_sleeps_does_not_part_them() {
     let mut thread = Thread::behind_another();
     thread.sleeps_on_cond(1_000, 0);
     // Off the processor for 20 ms: no processor time.
-    let finished = thread.wait.leaves_cpu(false);
+    let finished = thread.wait.leaves_cpu(false, || 0);
     thread.take(finished);
     thread.now_ns += 20_000_000;
     thread.switches(7, OTHER);
@@ -545,11 +603,11 @@ fn preemption_between_two_sleeps_does_not_part_them() {
 fn sleeping_elsewhere_ends_a_wait_and_sleeping_for_it_is_counted() {
     let mut thread = Thread::behind_another();
     thread.sleeps(word::COND, true);
-    let finished = thread.wait.leaves_cpu(true);
+    let finished = thread.wait.leaves_cpu(true, || 0);
     thread.take(finished);
     thread.wakes_up(1_000, 0);
     assert_eq!(thread.lengths(), []);
-    let finished = thread.wait.leaves_cpu(true);
+    let finished = thread.wait.leaves_cpu(true, || 0);
     thread.take(finished);
     assert_eq!(thread.lengths(), [(kind::WAIT, 1_000)]);
     assert_eq!(thread.finished[0].switches, 1);
@@ -621,6 +679,8 @@ fn two_gils_are_two_waits() {
         now_ns: thread.now_ns,
         cpu_ns: thread.cpu_ns,
         position: 0,
+        returns_to: 0,
+        on_cpu_for_ns: 0,
         view: thread.view,
     };
     let finished = thread.wait.sleeps(&sleep);

@@ -7,7 +7,7 @@ use gilscope_common::{
     wait::{self, GilAddresses, GilView, Sleep, phase, word as kind_of_word},
 };
 
-use crate::{emit, filter, frames, holder, lock, maps::WORDS};
+use crate::{emit, filter, frames, holder, lock, maps::WORDS, stack};
 
 /// What a word of the process's is to a GIL, if it is one's. Not when the GIL has gone with its interpreter: user space
 /// learns that within a second, and meanwhile another's may lie in its place.
@@ -41,6 +41,11 @@ pub fn sleeps(
         now_ns,
         cpu_ns: thread.sched.cpu_time_ns(now_ns),
         position: position(thread, info).unwrap_or(0),
+        returns_to: match thread.wait.preempted_at {
+            0 => 0,
+            _ => stack::returns_to(),
+        },
+        on_cpu_for_ns: now_ns.saturating_sub(thread.sched.since_ns),
         view: view(thread, info)?,
     };
     lock::uses_gil(thread);

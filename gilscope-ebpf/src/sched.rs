@@ -53,7 +53,7 @@ fn leaves(ctx: &RawTracePointContext, now_ns: u64) {
         if thread.lock.leaves_cpu(voluntary, in_gil) {
             emit::lock_finished(thread, true);
         }
-        if thread.wait.leaves_cpu(voluntary) {
+        if thread.wait.leaves_cpu(voluntary, stack::returns_to) {
             emit::finished(thread, true);
         }
     }

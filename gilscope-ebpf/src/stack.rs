@@ -72,6 +72,15 @@ pub fn call_number() -> u16 {
     register(NUMBER_OFFSET).map_or(parts::call::UNKNOWN, parts::call::of)
 }
 
+/// The address in its program to which the present thread comes back from the kernel; 0: not known.
+#[inline(always)]
+pub fn returns_to() -> u64 {
+    if !maps::has_task_registers() {
+        return 0;
+    }
+    register(IP_OFFSET).unwrap_or(0)
+}
+
 /// The return address into the function that waits is among the first 24 words of the stack: the 1st of a mutex, the 8th – 11th of
 /// the rest (measured, glibc 2.36 – 2.43), the 21st (musl 1.2.3). So many are read at a time, for the programs' stack is small.
 const PART_WORDS: usize = 8;

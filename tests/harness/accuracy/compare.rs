@@ -19,10 +19,6 @@ const FORCED_SWITCH_NS: u64 = 1_000;
 /// shorter than twenty times that.
 const RESOLUTION_NS: u64 = 200;
 
-/// The share by which a total wait may be off where time decides which sleeps are one wait, as in CPython 2.7: two that are taken for one have the time between
-/// them as well. How many are depends on how fast the processor is: 0.00 % on one, 1.5 % (of a thread 3.5 %) on another, in waits of 20 µs.
-const GUESSED_SUM: f64 = 0.05;
-
 /// One of the figures that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Figure {
@@ -105,13 +101,6 @@ impl Pair {
         (truth > 0).then(|| (said as f64 - nearest as f64) / truth as f64)
     }
 
-    fn bound(&self, figure: Figure) -> f64 {
-        match figure {
-            Figure::Sum if self.by_guesses => GUESSED_SUM,
-            figure => figure.bound(),
-        }
-    }
-
     /// Whether the error is within its bound. The 99th percentile of 1,000 waits is the tenth longest: one wait more or less,
     /// or another way to round a rank, makes it its neighbour, which may be far. So a percentile has to be off from those
     /// next to it as well. The two tracers' programs see each instant one after the other: up to [`RESOLUTION_NS`] is no error
@@ -140,7 +129,7 @@ impl Pair {
             Figure::P50 | Figure::P99 => RESOLUTION_NS,
             Figure::Count | Figure::Max => 0,
         };
-        off as f64 <= (self.bound(figure) * truth as f64).max(programs_ns as f64)
+        off as f64 <= (figure.bound() * truth as f64).max(programs_ns as f64)
     }
 
     /// The figures that there are waits enough to judge.
@@ -160,7 +149,7 @@ impl Pair {
             Some(error) => format!(
                 "{figure} {:+.2} %, bound {} %, of {waits}",
                 error * 100.0,
-                self.bound(figure) * 100.0
+                figure.bound() * 100.0
             ),
             None => format!("{figure} missing, of {waits}"),
         });
