@@ -7,7 +7,13 @@
 //! looked for has had it all the time.
 //!
 //! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
-//! said to have had it only while the thread that has dropped it slept, or for less than [`UNSEEN_TURN_NS`].
+//! said to have had it only while the thread that has dropped it slept, while the waiter was in line, as then it would have been woken
+//! (glibc `nptl/pthread_cond_signal.c`, 2.25+: a signal makes a futex call while there is one that has had none; `nptl/sem_post.c`, 2.21+), or for less than
+//! [`UNSEEN_TURN_NS`].
+//!
+//! A semaphore (CPython 2.7) counts no changes. But nobody lets go of it unseen while another waits for it, and who looks sees who has it: so they are
+//! counted here ([`Turns::changes`]). A thread whose check interval is over lets go of it to take it again at once: if it is found with it then, it has
+//! had it all the time.
 //!
 //! Who looks, or tells of itself, notes what the holder has done so far ([`Snapshot`]). Where that is known at both ends of a stretch, so is what
 //! the holder did in it.
@@ -30,6 +36,16 @@ pub const NOBODY: u32 = u32::MAX;
 /// within the bound of the accuracy test.
 pub const UNSEEN_TURN_NS: u64 = 20_000;
 
+/// Whether who drops a semaphore takes it again at once, as at the end of each check interval.
+pub mod again {
+    /// It does not, or nobody knows.
+    pub const NO: u8 = 0;
+    /// It will.
+    pub const EXPECTED: u8 = 1;
+    /// It has.
+    pub const TAKEN: u8 = 2;
+}
+
 /// What was seen of a holder's turn: when it last got the GIL, and when it last let go of it, whichever came later.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +61,9 @@ pub struct Turn {
     /// It was seen to drop the GIL by its signal: the mutex is yet to be unlocked.
     pub signalled: u16,
     /// It got the GIL before `held_ns`, which is when it was seen to have it.
-    pub seen_late: u16,
+    pub seen_late: u8,
+    /// One of [`again`].
+    pub again: u8,
     /// What the holder had done by `held_ns`.
     pub held: Snapshot,
     /// By `dropped_ns`.
@@ -85,6 +103,7 @@ impl Turn {
         holder: UNKNOWN,
         signalled: 0,
         seen_late: 0,
+        again: again::NO,
         held: Snapshot::NONE,
         dropped: Snapshot::NONE,
         free_since_ns: 0,
@@ -122,6 +141,24 @@ impl Turn {
         }
     }
 
+    /// The holder has the GIL: since it has dropped it, if it was to take it again at once.
+    #[inline(always)]
+    fn is_taken_again(&mut self) {
+        if self.again == again::EXPECTED {
+            self.held = self.dropped;
+            (self.held_ns, self.seen_late) = (self.dropped_ns + 1, 0);
+            self.again = again::TAKEN;
+        }
+    }
+
+    /// The holder had it at an instant of which a look did not tell, or tells that it was free: who takes it again at once is not seen to.
+    #[inline(always)]
+    fn had_it_at(&self, at_ns: u64, looked_free: bool) -> bool {
+        let held = self.held_ns != 0 && self.held_ns <= at_ns && self.seen_late == 0;
+        let dropped = self.dropped_ns >= self.held_ns && self.dropped_ns <= at_ns;
+        held && !dropped && (!looked_free || self.again == again::TAKEN)
+    }
+
     /// Nothing of it was missed before the holder had the GIL.
     #[inline(always)]
     fn is_seen_from_its_beginning(&self) -> bool {
@@ -137,6 +174,8 @@ pub struct Turns {
     pub last: [Turn; REMEMBERED],
     /// What may be spent on reading stacks.
     pub stacks: StackBudget,
+    /// Of a semaphore, the number of the present turn.
+    pub changes: u64,
 }
 
 /// How many frames of stacks may be read for a GIL: so many a second, and what was not used of late, up to a limit. Some of it is kept for
@@ -183,6 +222,7 @@ impl Turns {
     pub const NONE: Self = Self {
         last: [Turn::NONE; REMEMBERED],
         stacks: StackBudget { spent_until_ns: 0 },
+        changes: 0,
     };
 
     /// The turn with this number, if it is remembered.
@@ -210,7 +250,76 @@ impl Turns {
         if turn.held_ns <= turn.dropped_ns && look.now_ns > turn.dropped_ns {
             turn.held = look.holders;
             (turn.held_ns, turn.seen_late) = (look.now_ns, 1);
+            turn.is_taken_again();
         }
+    }
+
+    /// Of a semaphore, the number of the turn of the thread that is seen to have it.
+    #[inline(always)]
+    pub fn turn_of(&mut self, holder: u32) -> u64 {
+        if self.at(self.changes).holder != holder {
+            self.changes += 1;
+        }
+        self.changes
+    }
+
+    /// Of the thread that is seen to release it. Another may have taken it since, and been seen with it.
+    #[inline(always)]
+    pub fn turn_released_by(&mut self, holder: u32) -> u64 {
+        let (present, last) = (self.at(self.changes), self.at(self.changes.wrapping_sub(1)));
+        let was_late = present.dropped_ns < present.held_ns && last.dropped_ns < last.held_ns;
+        if was_late && present.holder != holder && last.holder == holder {
+            return self.changes - 1;
+        }
+        self.turn_of(holder)
+    }
+
+    /// When it was released, which is told at `now_ns`, and not after the next one had it.
+    #[inline(always)]
+    pub fn released_ns(&self, number: u64, now_ns: u64) -> u64 {
+        match self.changes == number {
+            true => now_ns,
+            false => self.at(self.changes).held_ns.min(now_ns),
+        }
+    }
+
+    /// The thread that has dropped it will take it again at once.
+    #[inline(always)]
+    pub fn will_be_taken_again(&mut self, number: u64) {
+        self.last[number as usize % REMEMBERED].again = again::EXPECTED;
+    }
+
+    /// The thread sleeps on it: if it has dropped it, it has not taken it again at once.
+    #[inline(always)]
+    pub fn sleeps(&mut self, thread: u32) {
+        let turn = &mut self.last[self.changes as usize % REMEMBERED];
+        if turn.holder == thread {
+            turn.again = again::NO;
+        }
+    }
+
+    /// A semaphore is seen to be free.
+    #[inline(always)]
+    pub fn is_free(&mut self, now_ns: u64) {
+        let turn = &mut self.last[self.changes as usize % REMEMBERED];
+        if now_ns.saturating_sub(turn.dropped_ns) > UNSEEN_TURN_NS {
+            turn.again = again::NO;
+        }
+    }
+
+    /// Who has a semaphore that nobody is named to have though it is taken: the last one, until it releases it; [`UNKNOWN`] after that.
+    #[inline(always)]
+    pub fn holder_in_between(&self) -> u32 {
+        let turn = self.at(self.changes);
+        match turn.dropped_ns < turn.held_ns {
+            true => turn.holder,
+            false => UNKNOWN,
+        }
+    }
+
+    #[inline(always)]
+    fn at(&self, number: u64) -> &Turn {
+        &self.last[number as usize % REMEMBERED]
     }
 
     /// The turn of the thread that has dropped the GIL, if it has told that.
@@ -225,6 +334,7 @@ impl Turns {
     pub fn dropped(&mut self, look: &Look, signals: bool) {
         let turn = self.of(look);
         if signals || turn.signalled == 0 {
+            turn.is_taken_again();
             turn.dropped = look.holders;
             turn.dropped_ns = look.now_ns;
         }
@@ -239,7 +349,7 @@ impl Turns {
             turn.dropped_ns = 0;
             turn.free_until_ns = 0;
             turn.stack = StackRead::NONE;
-            (turn.signalled, turn.seen_late) = (0, 0);
+            (turn.signalled, turn.seen_late, turn.again) = (0, 0, again::NO);
             turn.holder = look.holder;
             turn.number = look.number;
         }
@@ -286,6 +396,10 @@ pub struct Division {
     pub part_ns: u64,
     /// `switch_number` of the thread that has dropped the GIL, if it is nobody's.
     pub dropped_number: u64,
+    /// From then on the waiter was in line: whoever let go of the GIL had to make a futex call, which is seen,
+    pub in_line_from_ns: u64,
+    /// until then.
+    pub in_line_until_ns: u64,
     /// The holder then.
     pub holder: u32,
     /// The waiter, by its thread id in its PID namespace. It is never the holder: what looks so is a change that is not yet counted, as
@@ -306,6 +420,8 @@ impl Division {
         since_ns: 0,
         part_ns: 0,
         dropped_number: 0,
+        in_line_from_ns: 0,
+        in_line_until_ns: 0,
         holder: UNKNOWN,
         waiter: UNKNOWN,
         holders: Snapshot::NONE,
@@ -459,9 +575,9 @@ impl Division {
             }
             self.changes(turns, tell);
         }
-        self.follows(turns, tell);
+        let is_free = self.follows(turns, tell);
         // It was free, and is the same thread's again: since when is not known.
-        if self.holder == NOBODY && self.look.holder != NOBODY {
+        if is_free && self.look.holder != NOBODY {
             self.holder_is(UNKNOWN);
         }
         let look = self.look.holders;
@@ -487,12 +603,17 @@ impl Division {
         }
     }
 
-    /// The rest of the present turn, as far as it was seen.
+    /// The rest of the present turn, as far as it was seen; whether nobody has the GIL at the end of that. (A function that answers nothing may leave an address on the
+    /// stack where answers are, which the verifier refuses.)
     #[inline(never)]
-    fn follows(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
+    fn follows(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) -> bool {
         let Some(turn) = turns.get(self.number) else {
-            return;
+            return self.holder == NOBODY;
         };
+        let nobody = self.holder == NOBODY;
+        if (nobody || self.holder == UNKNOWN) && turn.had_it_at(self.since_ns, nobody) {
+            self.holder_is(turn.holder);
+        }
         if self.is_ahead(turn.held_ns) {
             if turn.seen_late != 0 && self.holder != turn.holder {
                 self.holder_is(UNKNOWN);
@@ -512,6 +633,7 @@ impl Division {
             self.dropped_number = self.number;
             self.holder_is(NOBODY);
         }
+        self.holder == NOBODY
     }
 
     #[inline(always)]
@@ -550,7 +672,12 @@ impl Division {
         let mut ns = at_ns - self.since_ns;
         if self.holder == NOBODY {
             let dropped = turns.get(self.dropped_number).unwrap_or(&Turn::NONE);
-            ns = dropped.free_ns(self.since_ns, at_ns);
+            let in_line_from_ns = self.in_line_from_ns.max(self.since_ns);
+            let in_line_ns = self
+                .in_line_until_ns
+                .min(at_ns)
+                .saturating_sub(in_line_from_ns);
+            ns = dropped.free_ns(self.since_ns, at_ns).max(in_line_ns);
         }
         self.since_ns = at_ns;
         if self.holder != UNKNOWN && self.holder != self.waiter && ns > 0 {
@@ -568,8 +695,8 @@ impl Division {
 
 const _: () = {
     assert!(size_of::<Turn>() == 112);
-    assert!(size_of::<Turns>() == 7176);
-    assert!(size_of::<Division>() == 128);
+    assert!(size_of::<Turns>() == 7184);
+    assert!(size_of::<Division>() == 144);
     assert!(size_of::<BlockedKey>() == 24);
     assert!(size_of::<Blocked>() == 48);
     assert!(size_of::<SleepKey>() == 32);
@@ -766,6 +893,25 @@ mod tests {
         assert!(turns.last_dropped(8).is_none());
     }
 
+    /// Who drops it would have woken the waiter.
+    #[test]
+    fn free_while_somebody_is_in_line() {
+        let turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
+        let free_ns = |from_ns, until_ns| {
+            let (mut division, mut told) = (Division::NONE, Vec::new());
+            division.look = look(7, 1, 100);
+            division.begins();
+            (division.in_line_from_ns, division.in_line_until_ns) = (from_ns, until_ns);
+            division.look = look(8, 2, 200_000);
+            division.goes_on(&turns, &mut |piece| told.push((piece.holder, piece.ns)));
+            told.retain(|(holder, _)| *holder == NOBODY);
+            told.iter().map(|(_, ns)| ns).sum::<u64>()
+        };
+        assert_eq!(free_ns(100, 150_000), 100_000);
+        assert_eq!(free_ns(40_100, 90_100), 50_000);
+        assert_eq!(free_ns(100, 10_100), 0);
+    }
+
     #[test]
     fn who_is_found_with_it_has_had_it_since_then_at_least() {
         let mut turns = seen(&[(7, 1, 50, 120)]);
@@ -792,6 +938,99 @@ mod tests {
             turns.dropped(&look(7, 1, now_ns), signals);
             assert_eq!(dropped_ns(&turns), Some(expected_ns));
         }
+    }
+
+    /// A semaphore's: the turns are counted as they are seen.
+    #[test]
+    fn the_changes_of_a_semaphore_are_counted_by_who_has_it() {
+        let mut turns = Turns::NONE;
+        for (holder, number) in [(1, 1), (1, 1), (2, 2), (1, 3)] {
+            assert_eq!(turns.turn_of(holder), number);
+            turns.has(&look(number, holder, 10 * number));
+        }
+    }
+
+    fn releases(turns: &mut Turns, thread: u32, now_ns: u64) -> u64 {
+        let number = turns.turn_released_by(thread);
+        let at_ns = turns.released_ns(number, now_ns);
+        turns.dropped(&look(number, thread, at_ns), true);
+        number
+    }
+
+    fn looks(turns: &mut Turns, holder: u32, now_ns: u64) -> Look {
+        let number = turns.turn_of(holder);
+        turns.has(&look(number, holder, now_ns));
+        look(number, holder, now_ns)
+    }
+
+    /// Who releases it tells that a moment later, and another may have been seen with it by then.
+    #[test]
+    fn a_release_that_is_told_late() {
+        let mut turns = Turns::NONE;
+        looks(&mut turns, 1, 100);
+        looks(&mut turns, 2, 150);
+        assert_eq!(releases(&mut turns, 1, 151), 1);
+        assert_eq!(turns.get(1).map(|turn| turn.dropped_ns), Some(150));
+        assert_eq!(releases(&mut turns, 2, 160), 2);
+        // Its next turn, and not its last.
+        assert_eq!(releases(&mut turns, 1, 190), 3);
+    }
+
+    /// The end of a check interval.
+    #[test]
+    fn who_takes_a_semaphore_again_at_once_has_had_it_all_the_time() {
+        let after_release = |interval_is_over: bool| {
+            let (mut turns, mut told) = (Turns::NONE, Vec::new());
+            let mut tell = |piece: &Piece| told.push((piece.holder, piece.ns, piece.part_ns));
+            let mut division = Division::NONE;
+            division.look = looks(&mut turns, 1, 100);
+            division.begins();
+            let number = releases(&mut turns, 1, 150);
+            if interval_is_over {
+                turns.will_be_taken_again(number);
+            }
+            // Another looks before it has done so, and goes on waiting.
+            turns.is_free(160);
+            division.look = look(1, NOBODY, 160);
+            division.goes_on(&turns, &mut tell);
+            division.look = looks(&mut turns, 1, 200);
+            division.goes_on(&turns, &mut tell);
+            told
+        };
+        let (had, free) = ((1, 50, 50), (NOBODY, 10, 10));
+        assert_eq!(after_release(true), [had, free, (1, 40, 40)]);
+        assert_eq!(after_release(false), [had, free]);
+    }
+
+    #[test]
+    fn who_sleeps_on_a_semaphore_has_not_taken_it_again() {
+        let mut turns = Turns::NONE;
+        looks(&mut turns, 1, 100);
+        for asleep in [1, 2] {
+            let number = releases(&mut turns, 1, 150);
+            turns.will_be_taken_again(number);
+            turns.sleeps(asleep);
+            let expected = if asleep == 1 {
+                again::NO
+            } else {
+                again::EXPECTED
+            };
+            assert_eq!(turns.get(number).map(|turn| turn.again), Some(expected));
+        }
+        // Nor if it is free for long.
+        turns.is_free(150 + UNSEEN_TURN_NS + 1);
+        assert_eq!(turns.get(1).map(|turn| turn.again), Some(again::NO));
+    }
+
+    /// Between taking it and being named, and between no longer being named and the release.
+    #[test]
+    fn a_semaphore_that_is_nobody_s_and_taken() {
+        let mut turns = Turns::NONE;
+        assert_eq!(turns.holder_in_between(), UNKNOWN);
+        looks(&mut turns, 1, 100);
+        assert_eq!(turns.holder_in_between(), 1);
+        releases(&mut turns, 1, 150);
+        assert_eq!(turns.holder_in_between(), UNKNOWN);
     }
 
     #[test]

@@ -51,6 +51,10 @@ pub struct SemaphoreOffsets {
     pub frame: u32,
     /// Frame → `f_lasti`.
     pub instruction: u32,
+    /// Address of `_Py_Ticker`, which counts the check interval down; 0: not known.
+    pub ticker: u64,
+    /// Of `_Py_CheckInterval`, from which it starts anew; 0: not known.
+    pub check_interval: u64,
 }
 
 /// The way from a GIL to the Python functions that a thread runs: offsets in bytes.
@@ -59,7 +63,7 @@ pub struct SemaphoreOffsets {
 pub struct FrameOffsets {
     /// Address of the first GIL's `last_holder`; 0 if that is not known.
     pub last_holder: u64,
-    /// Address of its `locked`.
+    /// Address of its `locked`; 0: nobody is the last holder while nobody has it.
     pub locked: u64,
     /// Thread state → `thread_id`; 0: nothing here is known.
     pub thread_id: u32,
@@ -382,13 +386,13 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 184);
+    assert!(size_of::<Target>() == 200);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 64);
     assert!(size_of::<Sched>() == 56);
-    assert!(size_of::<Wait>() == 256);
+    assert!(size_of::<Wait>() == 272);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 664);
+    assert!(size_of::<Thread>() == 696);
     assert!(size_of::<TidKey>() == 8);
     assert!(size_of::<StackKey>() == 32);
     assert!(size_of::<StackTime>() == 16);

@@ -100,6 +100,6 @@ const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 40);
     assert!(size_of::<LockRecord>() == 72);
-    assert!(size_of::<ThreadEndRecord>() == 712);
+    assert!(size_of::<ThreadEndRecord>() == 744);
     assert!(size_of::<ForkRecord>() == 32);
 };

@@ -198,9 +198,13 @@ pub struct Wait {
     pub end_ns: u64,
     /// The present, or last, sleep's entry.
     pub sleep_ns: u64,
+    /// When it was woken in that sleep; 0: it was not.
+    pub woken_ns: u64,
     /// The thread's processor time at the last sleep's exit.
     pub cpu_ns: u64,
-    /// Its time runnable then; while it sleeps, when it last got a processor.
+    /// The same when it goes on in its program: what gilscope does meanwhile takes some as well.
+    pub back_cpu_ns: u64,
+    /// Its time runnable at the last sleep's exit; while it sleeps, when it last got a processor.
     pub runnable_ns: u64,
     /// The thread's processor time at the first sleep's entry.
     pub start_cpu_ns: u64,
@@ -307,7 +311,9 @@ impl Wait {
         start_ns: 0,
         end_ns: 0,
         sleep_ns: 0,
+        woken_ns: 0,
         cpu_ns: 0,
+        back_cpu_ns: 0,
         runnable_ns: 0,
         start_cpu_ns: 0,
         start_runnable_ns: 0,
@@ -428,7 +434,7 @@ impl Wait {
         }
         self.phase = phase::ASLEEP;
         self.word = sleep.word;
-        self.sleep_ns = sleep.now_ns;
+        (self.sleep_ns, self.woken_ns) = (sleep.now_ns, 0);
         finished
     }
 
@@ -457,7 +463,7 @@ impl Wait {
     /// It ran longer than a retry takes while the GIL changed hands at least so often.
     #[inline(always)]
     fn ran_python(&self, sleep: &Sleep, changes: u64) -> bool {
-        let ran_ns = sleep.cpu_ns.saturating_sub(self.cpu_ns);
+        let ran_ns = sleep.cpu_ns.saturating_sub(self.back_cpu_ns);
         let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
         if sleep.word == word::SEMAPHORE {
             // While it has the semaphore they cannot leave, so its release would have woken one (glibc from 2.21:
@@ -524,7 +530,7 @@ impl Wait {
         self.phase = phase::AWAKE;
         self.preempted_at = 0;
         self.end_ns = now_ns;
-        self.cpu_ns = cpu_ns;
+        (self.cpu_ns, self.back_cpu_ns) = (cpu_ns, cpu_ns);
         self.switch_number = switch_number;
         // Refused on a condition variable or a semaphore: the wait of a contended acquisition or of a forced
         // switch, whose signal came before it slept. Refused on a mutex: part of a wait, but alone
@@ -627,6 +633,28 @@ impl Wait {
             }
             (true, _) => self.is_no_longer_seen(),
             (false, _) => false,
+        }
+    }
+
+    /// The thread is woken.
+    #[inline(always)]
+    pub fn is_woken(&mut self, now_ns: u64) {
+        if self.phase == phase::ASLEEP && self.woken_ns == 0 {
+            self.woken_ns = now_ns;
+        }
+    }
+
+    /// From when until when it was in line in its last sleep, which ended at [`Wait::end_ns`] with that result: whoever let go of the GIL had to make a futex
+    /// call to wake it.
+    #[inline(always)]
+    pub fn was_in_line(&self, result: i64) -> (u64, u64) {
+        match self.word {
+            // It is counted as a waiter from before its first futex call to behind the last (glibc `nptl/sem_waitcommon.c`, 2.21+).
+            word::SEMAPHORE => (self.start_ns, self.end_ns),
+            // Nobody has signalled it.
+            word::COND if result == ETIMEDOUT => (self.sleep_ns, self.end_ns),
+            word::COND if result == 0 => (self.sleep_ns, self.woken_ns),
+            _ => (0, 0),
         }
     }
 

@@ -69,27 +69,35 @@ pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);
     thread.wait.runnable_ns = thread.sched.runnable_ns;
-    if thread.wait.word == kind_of_word::SEMAPHORE {
-        let switches = thread.sched.involuntary_switches;
-        let others = other_waiters(thread.wait.fields.locked);
-        thread.wait.wakes_up(now_ns, cpu_ns, result, switches);
-        thread.wait.other_waiters = others;
-        return;
-    }
-    let view = seen(fields(&thread.wait.fields)).unwrap_or_default();
+    let view = match thread.wait.word {
+        kind_of_word::SEMAPHORE => semaphore(thread, &thread.wait.fields),
+        _ => seen(fields(&thread.wait.fields)).unwrap_or_default(),
+    };
     thread
         .wait
         .wakes_up(now_ns, cpu_ns, result, view.switch_number);
+    thread.wait.other_waiters = view.other_waiters;
+    let in_line = thread.wait.was_in_line(result);
+    (
+        thread.division.in_line_from_ns,
+        thread.division.in_line_until_ns,
+    ) = in_line;
     holder::wakes_up(thread, &view, now_ns);
+    thread.wait.back_cpu_ns = thread.sched.cpu_time_ns(filter::now_ns());
 }
 
-/// How many threads besides this one sleep on a semaphore or are about to: its second half (glibc from 2.21 on 64 bits:
-/// `sysdeps/nptl/internaltypes.h`, `struct new_sem`). Before, there is a 0.
+/// A semaphore: its value, and how many threads sleep on it or are about to (glibc from 2.21 on 64 bits:
+/// `sysdeps/nptl/internaltypes.h`, `struct new_sem`; before, there is a 0). And who has it, as CPython 2.7 says.
 #[inline(always)]
-fn other_waiters(semaphore: u64) -> u32 {
-    read::<u32>(semaphore.wrapping_add(4))
-        .unwrap_or(0)
-        .saturating_sub(1)
+fn semaphore(thread: &Thread, addresses: &GilAddresses) -> GilView {
+    let last_holder = read_known(addresses.last_holder, 0).unwrap_or(0);
+    let [value, waiters]: [u32; 2] = read(addresses.locked).unwrap_or([0; 2]);
+    GilView {
+        last_holder,
+        locked: (value == 0).into(),
+        other_waiters: waiters.saturating_sub(1),
+        switch_number: thread.sched.involuntary_switches,
+    }
 }
 
 /// Where in its Python program a thread is that waits for a semaphore, if that is known of it.
@@ -113,10 +121,14 @@ pub fn leaves_as_holder(thread: &mut Thread) -> bool {
     if thread.wait.word != kind_of_word::SEMAPHORE {
         return false;
     }
-    match own_state_as_holder(thread) {
-        Some(tstate) => thread.wait.is_holder(tstate),
-        None => false,
+    let Some(tstate) = own_state_as_holder(thread) else {
+        return false;
+    };
+    let finished = thread.wait.is_holder(tstate);
+    if finished {
+        holder::has_semaphore(thread);
     }
+    finished
 }
 
 #[inline(always)]
@@ -137,18 +149,20 @@ fn read_known<T>(base: u64, offset: u32) -> Option<T> {
 #[inline(always)]
 pub fn has(thread: &Thread) -> bool {
     let (wait, tstate) = (&thread.wait, thread.wait.tstate);
-    if tstate == 0 || wait.word == kind_of_word::SEMAPHORE {
+    if tstate == 0 {
         return false;
     }
-    let (last_holder, locked) = match wait.fields.last_holder {
-        0 => match filter::target(thread.tgid) {
+    let (last_holder, locked) = match (wait.fields.last_holder, wait.word) {
+        (0, _) => match filter::target(thread.tgid) {
             Some(target) => (target.frames.last_holder, target.frames.locked),
             None => return false,
         },
-        last_holder => (last_holder, wait.fields.locked),
+        // Nobody is named while nobody has it.
+        (holder, kind_of_word::SEMAPHORE) => (holder, 0),
+        (last_holder, _) => (last_holder, wait.fields.locked),
     };
     read_known(last_holder, 0) == Some(tstate)
-        && read_known::<i32>(locked, 0).is_some_and(|locked| locked > 0)
+        && (locked == 0 || read_known::<i32>(locked, 0).is_some_and(|locked| locked > 0))
 }
 
 /// Nothing is open, and what is known of the thread is still so: waking others tells nothing new,
@@ -161,7 +175,7 @@ pub fn has_nothing_to_tell(thread: &mut Thread, address: u64) -> bool {
     }
     if wait.word == kind_of_word::SEMAPHORE {
         if address == wait.fields.locked {
-            thread.slept.has_gil();
+            holder::releases(thread, wait.gil_id, false);
         }
         return true;
     }
@@ -193,8 +207,7 @@ pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> O
     }
     let gave_way = kind == wait::kind::YIELD && was_open;
     if info.word == kind_of_word::SEMAPHORE {
-        thread.slept.has_gil();
-        return Some(());
+        return holder::releases(thread, info.gil_id, finished);
     }
     if view.last_holder != thread.wait.tstate || gave_way {
         return Some(());
@@ -226,14 +239,8 @@ pub fn owner(info: &WordInfo) -> Option<u32> {
 
 #[inline(always)]
 fn view(thread: &Thread, info: &WordInfo) -> Option<GilView> {
-    // A semaphore has no other fields.
     if info.word == kind_of_word::SEMAPHORE {
-        let switch_number = thread.sched.involuntary_switches;
-        return Some(GilView {
-            switch_number,
-            other_waiters: other_waiters(info.fields.locked),
-            ..GilView::default()
-        });
+        return Some(semaphore(thread, &info.fields));
     }
     seen(fields(&info.fields))
 }

@@ -78,6 +78,35 @@ pub fn tells(
     Some(())
 }
 
+/// The present thread, which leaves the processor, is seen to have a semaphore since its wait was over.
+#[inline(always)]
+pub fn has_semaphore(thread: &mut Thread) -> Option<()> {
+    let gil_id = thread.wait.gil_id;
+    let number = turns(thread.tgid, gil_id)?.turn_of(filter::own_tid(thread)?);
+    took(thread, gil_id, number)
+}
+
+/// It releases a semaphore, and others wait: if its wait is finished by that, it has had it since.
+#[inline(always)]
+pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> {
+    thread.slept.has_gil();
+    let now_ns = filter::now_ns();
+    let turns = turns(thread.tgid, gil_id)?;
+    let number = turns.turn_released_by(filter::own_tid(thread)?);
+    if finished {
+        took(thread, gil_id, number);
+    }
+    looks_at_itself(thread, number, turns.released_ns(number, now_ns))?;
+    turns.dropped(&thread.division.look, true);
+    thread.dropped = number;
+    let offsets = &filter::target(thread.tgid)?.semaphore;
+    let interval: u32 = read(offsets.check_interval)?;
+    if read(offsets.ticker) == Some(interval) {
+        turns.will_be_taken_again(number);
+    }
+    Some(())
+}
+
 /// The present thread has dropped a GIL, and has been out of it for as long as it takes to wake somebody.
 #[inline(always)]
 pub fn has_dropped(thread: &mut Thread) -> Option<()> {
@@ -88,8 +117,14 @@ pub fn has_dropped(thread: &mut Thread) -> Option<()> {
 /// The present thread goes to sleep in a wait for this GIL.
 #[inline(always)]
 pub fn waits(thread: &mut Thread, info: &WordInfo, view: &GilView, now_ns: u64) {
-    if info.word == word::SEMAPHORE || thread.wait.kind != kind::WAIT {
+    if thread.wait.kind != kind::WAIT {
         return;
+    }
+    if info.word == word::SEMAPHORE
+        && let Some(turns) = turns(thread.tgid, info.gil_id)
+        && let Some(own) = filter::own_tid(thread)
+    {
+        turns.sleeps(own);
     }
     // In a wait that goes on, those who wait as well profit.
     if looks(thread, view, info.gil_id, now_ns).is_some() && thread.wait.start_ns == now_ns {
@@ -185,15 +220,13 @@ fn looks(
     now_ns: u64,
 ) -> Option<&'static mut Turns> {
     let turns = turns(thread.tgid, gil_id)?;
-    let number = view.switch_number;
     // Preempted in between: who has it by this view may have got it long after the moment that is looked at.
     if filter::now_ns() - now_ns > LOOK_TAKES_NS {
         return None;
     }
-    let holder = match turns.get(number) {
-        _ if view.locked == 0 => NOBODY,
-        Some(turn) => turn.holder,
-        None => tid(filter::target(thread.tgid)?, view.last_holder).unwrap_or(UNKNOWN),
+    let (number, holder) = match thread.wait.word {
+        word::SEMAPHORE => has_now(thread, turns, view, now_ns)?,
+        _ => (view.switch_number, has_turn(thread, turns, view)?),
     };
     let look = &mut thread.division.look;
     (look.number, look.holder, look.now_ns) = (number, holder, now_ns);
@@ -204,6 +237,35 @@ fn looks(
         turns.has(look);
     }
     Some(turns)
+}
+
+#[inline(always)]
+fn has_turn(thread: &Thread, turns: &Turns, view: &GilView) -> Option<u32> {
+    Some(match turns.get(view.switch_number) {
+        _ if view.locked == 0 => NOBODY,
+        Some(turn) => turn.holder,
+        None => tid(filter::target(thread.tgid)?, view.last_holder).unwrap_or(UNKNOWN),
+    })
+}
+
+/// Who has a semaphore that the present thread waits for, and the number of its turn.
+#[inline(always)]
+fn has_now(thread: &Thread, turns: &mut Turns, view: &GilView, now_ns: u64) -> Option<(u64, u32)> {
+    if view.last_holder != 0 {
+        let holder = tid(filter::target(thread.tgid)?, view.last_holder)?;
+        return Some((turns.turn_of(holder), holder));
+    }
+    let holder = if view.locked == 0 {
+        turns.is_free(now_ns);
+        NOBODY
+    } else {
+        turns.holder_in_between()
+    };
+    // It has just been taken: the next look says by whom.
+    if holder == UNKNOWN && thread.wait.start_ns != now_ns {
+        return None;
+    }
+    Some((turns.changes, holder))
 }
 
 /// What the holder has done so far, if it is known. A function of its own: the programs' stack is small.

@@ -87,6 +87,8 @@ fn woken(ctx: &RawTracePointContext) {
     if let Some(tid) = filter::task_tid(ctx.arg::<*const task_struct>(0))
         && let Some(thread) = filter::thread(tid)
     {
-        thread.sched.woken(filter::now_ns());
+        let now_ns = filter::now_ns();
+        thread.sched.woken(now_ns);
+        thread.wait.is_woken(now_ns);
     }
 }

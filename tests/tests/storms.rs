@@ -128,7 +128,7 @@ fn incidents() {
     }
 }
 
-/// There the kernel's time is what is lost, and nobody is known to have had the GIL.
+/// There the kernel's time is what is lost.
 #[test]
 fn thrashing_where_it_was() {
     need_root();
@@ -143,7 +143,7 @@ fn thrashing_where_it_was() {
     );
     assert!(number(worst, "futile_wakeups") > 100, "{worst}");
     assert!(number(worst, "threads_waited") > 10, "{worst}");
-    assert_eq!(worst["top_holder"], Value::Null);
+    assert!(worst["top_holder"].is_object(), "{worst}");
 }
 
 /// 100 ms of native code with the GIL, one after the other: who had it is the thread that runs it.

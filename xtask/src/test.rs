@@ -40,7 +40,8 @@ pub fn run(args: &Args) -> Result<()> {
     process::run(process::cargo().args(["test", "--workspace", "--exclude", END_TO_END]))?;
     let mut tests = process::cargo();
     tests
-        .args(["test", "--package", END_TO_END, "--tests"])
+        // What fails says nothing of the rest.
+        .args(["test", "--package", END_TO_END, "--tests", "--no-fail-fast"])
         .arg("--")
         .arg("--test-threads=1")
         .args(&args.extra);

@@ -70,6 +70,14 @@ impl Interpreter {
         }
     }
 
+    /// Where the bytecode instructions are counted until the GIL's holder lets others have it, and from where on; `None` where that is not how it is done (3.2+).
+    pub fn check_interval(&self) -> Option<(u64, u64)> {
+        match &self.place {
+            Place::Semaphore(semaphore) => semaphore.check_interval(),
+            Place::Runtime(..) | Place::Statics(_) => None,
+        }
+    }
+
     /// Where the Python functions of its threads are; `None` where that is not known.
     pub fn frames(&self) -> Option<layout::FrameLayout> {
         layout::frames(self.version, self.free_threaded)

@@ -1,6 +1,6 @@
 //! The one GIL of an interpreter whose GIL is a semaphore (2.7).
 
-use super::layout::{CURRENT_THREAD, SEMAPHORE_POINTER, SEMAPHORE_USERS};
+use super::layout::{CHECK_INTERVAL, CURRENT_THREAD, SEMAPHORE_POINTER, SEMAPHORE_USERS, TICKER};
 use super::locate::Problem;
 use crate::model::{FoundBy, Gil, GilLock};
 use crate::target::{Memory, Module, ModuleError};
@@ -10,6 +10,7 @@ use crate::target::{Memory, Module, ModuleError};
 pub(super) struct Semaphore {
     pointer: u64,
     current_thread: u64,
+    check_interval: Option<(u64, u64)>,
 }
 
 impl Semaphore {
@@ -24,10 +25,13 @@ impl Semaphore {
             None => in_code(module).map(|pointer| (pointer, FoundBy::MachineCode)),
         };
         let current_thread = current_thread.address;
+        let address = |name| module.symbol(name).map(|symbol| symbol.address);
+        let check_interval = address(TICKER).zip(address(CHECK_INTERVAL));
         Ok(found.map(|(pointer, found_by)| {
             let semaphore = Semaphore {
                 pointer,
                 current_thread,
+                check_interval,
             };
             (semaphore, found_by)
         }))
@@ -36,6 +40,11 @@ impl Semaphore {
     /// Where the pointer to the semaphore is.
     pub(super) fn address(&self) -> u64 {
         self.pointer
+    }
+
+    /// Where it is counted when its holder is to let others have it: [`TICKER`] and [`CHECK_INTERVAL`].
+    pub(super) fn check_interval(&self) -> Option<(u64, u64)> {
+        self.check_interval
     }
 
     /// The GIL. There is none before `PyEval_InitThreads` has made it, when the second thread is to start, and a forked

@@ -101,15 +101,16 @@ const MAX_SENTENCE: usize = 4_096;
 /// Signs that gilscope's own sentences use.
 const SIGNS: [char; 3] = ['\n', '–', '…'];
 
-/// A sentence of gilscope's that may have a target's path or name in it, as safe to show as [`name`].
+/// A sentence of gilscope's that may have a target's path or name in it, as safe to show as [`name`]. Of one that is too long both ends, as
+/// the kernel's verifier says last what it refuses.
 pub fn sentence(text: &str) -> String {
     let safe_or_sign = |c: char| if SIGNS.contains(&c) { c } else { safe(c) };
-    let shown: String = text
-        .chars()
-        .take(MAX_SENTENCE + 1)
-        .map(safe_or_sign)
-        .collect();
-    cut(&shown, MAX_SENTENCE)
+    let behind = text.chars().count().saturating_sub(MAX_SENTENCE / 2);
+    let (first, last) = (text.chars().take(MAX_SENTENCE / 2), text.chars());
+    let cut = behind > MAX_SENTENCE / 2;
+    let last = last.skip(if cut { behind } else { MAX_SENTENCE / 2 });
+    let sign = cut.then_some('…');
+    first.chain(sign).chain(last).map(safe_or_sign).collect()
 }
 
 /// A text of `width` characters at most; `…` says that there was more.

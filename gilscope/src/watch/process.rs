@@ -166,15 +166,14 @@ impl Watched {
         let layout = python.frames()?;
         let pause = layout.pause.zip(python.runtime());
         let gil = &self.gils.iter().find(|known| known.lives)?.gil;
-        // A semaphore has no last holder: a thread that has let go of it to sleep would be found nowhere.
-        if !matches!(gil.lock, GilLock::Condvar(_)) {
-            return None;
-        }
         let small = |offset: u64| u32::try_from(offset).unwrap_or(0);
         let code = layout.in_code;
         Some(FrameOffsets {
             last_holder: fields_of(gil).last_holder,
-            locked: fields_of(gil).locked,
+            locked: match gil.lock {
+                GilLock::Condvar(_) => fields_of(gil).locked,
+                GilLock::Semaphore { .. } => 0,
+            },
             thread_id: layout.thread_id,
             frame: layout.frame,
             has_cframe: layout.cframe_frame.is_some().into(),
@@ -208,12 +207,16 @@ impl Watched {
     }
 
     fn semaphore(&self) -> Option<SemaphoreOffsets> {
-        let layout = self.interpreter.as_ref()?.frames()?;
+        let python = self.interpreter.as_ref()?;
+        let layout = python.frames()?;
+        let (ticker, check_interval) = python.check_interval().unwrap_or((0, 0));
         Some(SemaphoreOffsets {
             thread_id: layout.thread_id,
             ticks: layout.ticks?,
             frame: layout.frame,
             instruction: layout.instruction,
+            ticker,
+            check_interval,
         })
     }
 

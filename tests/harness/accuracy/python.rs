@@ -36,6 +36,12 @@ impl Python {
         self.absent.clone().or(reason)
     }
 
+    /// Whether its GIL is a semaphore.
+    pub fn has_semaphore(&self) -> bool {
+        let version = self.version.as_ref();
+        version.is_some_and(|version| version.starts_with("2.7"))
+    }
+
     /// Whether this workload is for it: those that are stripped, which differ in how the GIL is found, have two.
     pub fn is_judged_on(&self, workload: &str) -> bool {
         match self.name.split_once('-') {

@@ -128,16 +128,30 @@ fn take_return(ctx: RetProbeContext) -> u32 {
 
 /// A function that takes the semaphore in its first argument: of the GIL's, a `take_gil`. Its return is [`take_return`].
 #[uprobe]
-fn semaphore_enter(ctx: ProbeContext) -> u32 {
-    // SAFETY: copied out at once; user space wrote it before this was attached.
-    let gil = unsafe { SEMAPHORES.get(ctx.tgid()) }.copied();
-    if gil.is_some() && gil == ctx.arg(0) {
+fn semaphore_take(ctx: ProbeContext) -> u32 {
+    if let Some(gil) = semaphore(&ctx) {
         enter(TAKE, &ctx);
-        if let (Some(thread), Some(gil)) = (inside(ctx.pid()), gil) {
+        if let Some(thread) = inside(ctx.pid()) {
             thread.call.cond = gil;
         }
     }
     0
+}
+
+/// One that releases it: of the GIL's, a `drop_gil`. Its return is [`drop_return`].
+#[uprobe]
+fn semaphore_drop(ctx: ProbeContext) -> u32 {
+    if semaphore(&ctx).is_some() {
+        enter(DROP, &ctx);
+    }
+    0
+}
+
+/// The first argument, if it is the GIL.
+fn semaphore(ctx: &ProbeContext) -> Option<u64> {
+    // SAFETY: copied out at once; user space wrote it before this was attached.
+    let gil = unsafe { SEMAPHORES.get(ctx.tgid()) }.copied()?;
+    (Some(gil) == ctx.arg(0)).then_some(gil)
 }
 
 #[uprobe]

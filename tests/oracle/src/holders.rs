@@ -21,6 +21,10 @@ pub struct BlockedBy {
 
 type Span = (u64, u64);
 
+/// A thread that takes the GIL again so soon may have had it all the time: it has not been out of the function that released it for
+/// long, and nobody can have seen it without. CPython 2.7 does that at each end of a check interval.
+const AGAIN_NS: u64 = 20_000;
+
 /// A thread had the GIL.
 struct Hold {
     tid: u32,
@@ -106,6 +110,14 @@ fn holds(calls: &[&Call]) -> Vec<Hold> {
         }
     }
     holds.sort_by_key(|hold| hold.surely);
+    for at in 1..holds.len() {
+        let [before, next] = &mut holds[at - 1..=at] else {
+            continue;
+        };
+        if before.tid == next.tid && next.perhaps.0 < before.perhaps.1.saturating_add(AGAIN_NS) {
+            before.perhaps.1 = before.perhaps.1.max(next.perhaps.0);
+        }
+    }
     holds
 }
 
@@ -150,6 +162,23 @@ mod tests {
             at_most_ns,
         };
         assert_eq!(rows, Some(vec![row(1, 80, 100), row(3, 30, 60)]));
+    }
+
+    /// Of two threads each.
+    #[test]
+    fn a_hold_reaches_to_one_that_follows_at_once() {
+        let reaches = |second: u32, again_ns: u64| {
+            let calls = [
+                call(1, TAKE, 10, 20),
+                call(1, DROP, 100, 110),
+                call(second, TAKE, again_ns, again_ns + 10),
+                call(second, DROP, 90_000, 90_010),
+            ];
+            holds(&calls.iter().collect::<Vec<_>>())[0].perhaps
+        };
+        assert_eq!(reaches(1, 5_000), (10, 5_000));
+        assert_eq!(reaches(1, 50_000), (10, 110));
+        assert_eq!(reaches(2, 5_000), (10, 110));
     }
 
     /// It may have had it since before it was preempted.

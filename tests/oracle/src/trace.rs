@@ -121,7 +121,7 @@ impl Trace {
     ) -> anyhow::Result<()> {
         let modules = Modules::of(pid)?;
         if let Some(gil) = modules.semaphore(pid, debug_file)? {
-            return self.attach_semaphore(pid, gil, &modules, debug_file.is_some());
+            return self.attach_semaphore(pid, gil, &modules, debug_file.is_some(), yields);
         }
         let mut waits = modules.exported("pthread_cond_timedwait")?;
         waits.extend(modules.exported("pthread_cond_clockwait")?);
@@ -156,13 +156,14 @@ impl Trace {
 
     /// 2.7: `take_gil` is `PyThread_acquire_lock` on the GIL's semaphore. Where the whole program is optimised at link time
     /// it is copied into its callers (measured on Debian's: no hit in 1.3 million acquisitions), so there `sem_wait`,
-    /// which is all that it calls.
+    /// which is all that it calls; the same for `drop_gil`.
     fn attach_semaphore(
         &mut self,
         pid: u32,
         gil: u64,
         modules: &Modules,
         is_inlined: bool,
+        drops: bool,
     ) -> anyhow::Result<()> {
         let mut semaphores: HashMap<_, u32, u64> = HashMap::try_from(
             self.ebpf
@@ -170,15 +171,29 @@ impl Trace {
                 .context("no map SEMAPHORES")?,
         )?;
         semaphores.insert(pid, gil, 0)?;
-        let places = if is_inlined {
-            modules.exported("sem_wait")?
-        } else {
-            modules.exported("PyThread_acquire_lock")?
-        };
-        ensure!(!places.is_empty(), "no module exports what takes the GIL");
-        self.uprobes("take_return", &places, pid)?;
-        self.uprobes("semaphore_enter", &places, pid)?;
-        self.places.extend(places);
+        for (exported, inlined, entry, exit) in [
+            (
+                "PyThread_acquire_lock",
+                "sem_wait",
+                "semaphore_take",
+                "take_return",
+            ),
+            (
+                "PyThread_release_lock",
+                "sem_post",
+                "semaphore_drop",
+                "drop_return",
+            ),
+        ] {
+            if entry == "semaphore_drop" && !drops {
+                continue;
+            }
+            let places = modules.exported(if is_inlined { inlined } else { exported })?;
+            ensure!(!places.is_empty(), "no module exports {exported}");
+            self.uprobes(exit, &places, pid)?;
+            self.uprobes(entry, &places, pid)?;
+            self.places.extend(places);
+        }
         Ok(())
     }
 

@@ -42,6 +42,12 @@ pub const NEVER_RETURN: [&str; 2] = ["Py_FatalError", "__stack_chk_fail"];
 /// `Python/pystate.c`, 2.7 – 3.6: the thread state of the GIL's holder. Exported.
 pub const CURRENT_THREAD: &str = "_PyThreadState_Current";
 
+/// `Python/ceval.c`, 2.7: the bytecode instructions until the GIL's holder lets others have it, and from which number they are counted down. It is set to that before
+/// the GIL is released for it, and for nothing else. Exported.
+pub const TICKER: &str = "_Py_Ticker";
+/// See [`TICKER`].
+pub const CHECK_INTERVAL: &str = "_Py_CheckInterval";
+
 /// `Python/pystate.c`, 2.7 – 3.6: exported, and does nothing but load `static PyInterpreterState *interp_head`, the newest interpreter.
 /// Checked on 2.7.18 and 3.6.15 as built by pyenv, and on Debian's 2.7.18.
 pub const INTERPRETERS_USER: &str = "PyInterpreterState_Head";
