@@ -105,12 +105,13 @@ const SIGNS: [char; 3] = ['\n', '–', '…'];
 /// the kernel's verifier says last what it refuses.
 pub fn sentence(text: &str) -> String {
     let safe_or_sign = |c: char| if SIGNS.contains(&c) { c } else { safe(c) };
-    let behind = text.chars().count().saturating_sub(MAX_SENTENCE / 2);
+    let length = text.chars().count();
+    if length <= MAX_SENTENCE {
+        return text.chars().map(safe_or_sign).collect();
+    }
     let (first, last) = (text.chars().take(MAX_SENTENCE / 2), text.chars());
-    let cut = behind > MAX_SENTENCE / 2;
-    let last = last.skip(if cut { behind } else { MAX_SENTENCE / 2 });
-    let sign = cut.then_some('…');
-    first.chain(sign).chain(last).map(safe_or_sign).collect()
+    let last = last.skip(length + 1 - MAX_SENTENCE / 2);
+    first.chain(['…']).chain(last).map(safe_or_sign).collect()
 }
 
 /// A text of `width` characters at most; `…` says that there was more.
@@ -193,7 +194,9 @@ mod tests {
             sentence("1 – 2 … é:\n/tmp/\x1b[31m\u{202e}x\r is not Python"),
             "1 – 2 … é:\n/tmp/�[31m�x� is not Python"
         );
-        assert_eq!(sentence(&"x".repeat(9_000)).chars().count(), MAX_SENTENCE);
+        let long = sentence(&format!("first {} last", "x".repeat(9_000)));
+        assert_eq!(long.chars().count(), MAX_SENTENCE);
+        assert!(long.starts_with("first x") && long.ends_with("x last"));
     }
 
     #[test]
