@@ -379,6 +379,7 @@ mod user {
         crate::records::ThreadEndRecord,
         crate::records::ForkRecord,
         crate::records::LockRecord,
+        crate::records::OnCpuRecord,
         crate::frames::Stack,
         super::StackKey,
         super::StackTime,

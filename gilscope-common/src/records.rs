@@ -20,6 +20,8 @@ pub mod kind {
     pub const LOCK: u32 = 7;
     /// A [`crate::frames::Stack`].
     pub const STACK: u32 = 8;
+    /// An [`super::OnCpuRecord`].
+    pub const ON_CPU: u32 = 9;
 }
 
 /// How every record begins.
@@ -96,7 +98,18 @@ pub struct LockRecord {
     pub padding: u32,
 }
 
+/// A thread that has a GIL was on the CPU as a clock ticked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OnCpuRecord {
+    /// Whose, and when.
+    pub header: Header,
+    /// The address of its next instruction, or of that behind the system call that it was in.
+    pub instruction: u64,
+}
+
 const _: () = {
+    assert!(size_of::<OnCpuRecord>() == 32);
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 40);
     assert!(size_of::<LockRecord>() == 72);

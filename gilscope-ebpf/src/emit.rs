@@ -6,11 +6,14 @@ use aya_ebpf::{
 };
 use gilscope_common::{
     maps::{Counters, Thread, Totals, TotalsKey},
-    records::{ForkRecord, Header, IntervalRecord, LockRecord, ThreadEndRecord, kind},
+    records::{ForkRecord, Header, IntervalRecord, LockRecord, OnCpuRecord, ThreadEndRecord, kind},
     wait::Finished,
 };
 
-use crate::maps::{COUNTERS, RECORDS, TOTALS};
+use crate::{
+    filter,
+    maps::{COUNTERS, RECORDS, TOTALS},
+};
 
 /// User space looks every few milliseconds; it is woken early only when this much waits for it.
 const WAKE_AT_BYTES: u64 = 512 << 10;
@@ -133,6 +136,22 @@ pub fn finished(thread: &Thread, in_scheduler: bool) {
         padding: 0,
     };
     send(record, flags(in_scheduler));
+}
+
+/// A thread that has a GIL was on the CPU.
+#[inline(always)]
+pub fn on_cpu(thread: &Thread, instruction: u64) {
+    let record = OnCpuRecord {
+        header: Header {
+            kind: kind::ON_CPU,
+            tgid: thread.tgid,
+            tid: thread.tid,
+            gil_id: thread.wait.gil_id,
+            at_ns: filter::now_ns(),
+        },
+        instruction,
+    };
+    send(record, BPF_RB_NO_WAKEUP.into());
 }
 
 /// A wait for a lock is over, which [`gilscope_common::lock::Lock`] has counted. A function of its own: the programs' stack is small.

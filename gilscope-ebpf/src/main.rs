@@ -3,8 +3,8 @@
 //!
 //! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
 //! only way out and counts every drop, `gil` and `lock` move a thread's waits on,
-//! `stack` and `frames` tell who made a call, in C and in Python, `walk` where a thread is in Python; `futex`, `condvar`, `sched` and
-//! `process` are the hooks.
+//! `stack` and `frames` tell who made a call, in C and in Python, `walk` where a thread is in Python; `futex`, `condvar`, `sched`,
+//! `process` and `on_cpu` are the hooks.
 #![no_std]
 #![no_main]
 // The target is without compare-and-swap before kernel 5.12, and so without `AtomicU64::fetch_add`; it can add.
@@ -23,6 +23,7 @@ mod gil;
 mod holder;
 mod lock;
 mod maps;
+mod on_cpu;
 mod process;
 mod sched;
 mod stack;

@@ -6,7 +6,7 @@ use gilscope_common::{
     frames::Stack,
     maps::{Thread, Totals},
     parts::call as codes,
-    records::{ForkRecord, Header, IntervalRecord, LockRecord, ThreadEndRecord, kind},
+    records::{ForkRecord, Header, IntervalRecord, LockRecord, OnCpuRecord, ThreadEndRecord, kind},
     sched::state,
 };
 
@@ -25,6 +25,8 @@ pub enum Record {
     Exec(u32, u64),
     /// A Python stack has been read.
     Stack(Box<Stack>),
+    /// A thread that has a GIL was on the CPU.
+    OnCpu(OnCpuRecord),
     /// A process forked one that is followed too: parent, child, when.
     Fork(u32, u32, u64),
 }
@@ -69,6 +71,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         }
         kind::LOCK => Ok(Record::Lock(read(bytes, header.kind)?)),
         kind::STACK => Ok(Record::Stack(Box::new(read(bytes, header.kind)?))),
+        kind::ON_CPU => Ok(Record::OnCpu(read(bytes, header.kind)?)),
         kind::THREAD_START => Ok(Record::ThreadStart(header.tgid, header.tid, header.at_ns)),
         kind::THREAD_END => {
             let record: ThreadEndRecord = read(bytes, header.kind)?;
@@ -256,6 +259,11 @@ mod tests {
             ..LockRecord::default()
         };
         assert_eq!(decode(&bytes(&lock)), Ok(Record::Lock(lock)));
+        let on_cpu = OnCpuRecord {
+            header: header(kind::ON_CPU),
+            instruction: 0x7f00_0000_1234,
+        };
+        assert_eq!(decode(&bytes(&on_cpu)), Ok(Record::OnCpu(on_cpu)));
         assert_eq!(
             decode(&bytes(&header(kind::THREAD_START))),
             Ok(Record::ThreadStart(10, 11, 100))

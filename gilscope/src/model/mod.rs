@@ -9,6 +9,7 @@ mod event;
 mod finding;
 mod gil;
 mod lock;
+mod on_cpu;
 mod progress;
 mod report;
 mod sample;
@@ -27,6 +28,7 @@ pub use event::{
 pub use finding::{Evidence, Finding, Rule};
 pub use gil::{CondvarLock, FoundBy, Gil, GilLock, GilOwner, WaitSource};
 pub use lock::{LockId, LockKind, LockTotals, LockWait, Purpose};
+pub use on_cpu::{NativeAt, OnCpuSamples};
 pub use progress::Progress;
 pub use report::{
     AsleepWithGil, BlockedAt, BlockedBy, CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary,

@@ -6,6 +6,7 @@
 use super::finding::Finding;
 use super::gil::{FoundBy, WaitSource};
 use super::lock::{LockKind, Purpose};
+use super::on_cpu::{NativeAt, OnCpuSamples};
 use super::sample::{GilSamples, HeldAt};
 use super::stack::PythonStack;
 use super::storm::{OtherStorms, Storm, WhatIf};
@@ -111,6 +112,10 @@ pub struct ProcessReport {
     pub gil_samples: GilSamples,
     /// Where in Python threads were seen to have a GIL, most often first; 100 places at most.
     pub held_at: Vec<HeldAt>,
+    /// What its threads ran with a GIL held, by a clock; `None` where the machine refused its clocks.
+    pub on_cpu_samples: Option<OnCpuSamples>,
+    /// Of that, the native functions, most often first; 100 at most.
+    pub native_at: Vec<NativeAt>,
     /// The stacks that are named here, by their index.
     pub stacks: Vec<PythonStack>,
     /// Locks that are no GIL, most waited for first.

@@ -2,10 +2,10 @@
 
 use crate::model::{
     AsleepWithGil, BlockedAt, BlockedBy, CpuTime, Evidence, Finding, FoundBy, Frame, GilInfo,
-    GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind, LockReport, Loss,
-    ProcessReport, Purpose, PythonStack, Report, Rule, SCHEMA, SCHEMA_VERSION, Storm, StormHolder,
-    StormKind, StormThread, ThreadReport, TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter,
-    WhatIf,
+    GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind, LockReport, Loss, NativeAt,
+    OnCpuSamples, ProcessReport, Purpose, PythonStack, Report, Rule, SCHEMA, SCHEMA_VERSION, Storm,
+    StormHolder, StormKind, StormThread, ThreadReport, TickSource, Unfinished, WaitLoss,
+    WaitSource, WaitsAfter, WhatIf,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -150,6 +150,18 @@ pub(super) fn process() -> ProcessReport {
             holder: 4_243,
             stack: 1,
             samples: 60,
+        }],
+        on_cpu_samples: Some(OnCpuSamples {
+            taken: 200,
+            python: 150,
+            native: 49,
+            unknown: 1,
+        }),
+        native_at: vec![NativeAt {
+            holder: 4_243,
+            library: "libz.so.1.2.13".to_owned(),
+            function: Some("crc32_z".to_owned()),
+            samples: 40,
         }],
         stacks: vec![stack("handle", 12), stack("render", 98)],
         locks: Vec::new(),

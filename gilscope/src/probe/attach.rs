@@ -14,7 +14,12 @@ use crate::{
 use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf},
-    programs::{Program, RawTracePoint, TracePoint, UProbe, uprobe::UProbeScope},
+    programs::{
+        PerfEvent, Program, RawTracePoint, TracePoint, UProbe,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+        uprobe::UProbeScope,
+    },
+    util::online_cpus,
 };
 use gilscope_common::{
     holder::{Blocked, BlockedKey, SleepKey, Sleeps, Turns},
@@ -49,6 +54,11 @@ const RAW_PROGRAMS: [&str; 6] = [
 
 const CONDVAR_PROGRAMS: [&str; 3] = ["condvar_wait", "condvar_wait_return", "condvar_signal"];
 
+/// By the clock of each processor.
+const ON_CPU: &str = "on_cpu";
+/// Ticks a second: no multiple or part of what programs do at even intervals.
+const TICKS: u64 = 49;
+
 /// The section of the one variable that is written while the programs run.
 const STOPPED: &str = ".bss";
 
@@ -81,6 +91,7 @@ pub struct Probe {
     stopped: Array<MapData, u32>,
     callers: HashMap<MapData, CallerKey, u32>,
     libraries: Libraries,
+    has_clocks: bool,
 }
 
 impl Probe {
@@ -99,10 +110,15 @@ impl Probe {
         for program in RAW_PROGRAMS {
             attach_raw(&mut ebpf, program)?;
         }
-        Self::open_maps(ebpf)
+        // A machine may refuse its clocks (`kernel.perf_event_paranoid` of some distributions): all else is measured.
+        let clocks = attach_clocks(&mut ebpf);
+        if let Err(error) = &clocks {
+            log::warn!("{error}: what runs with the GIL held is not sampled");
+        }
+        Self::open_maps(ebpf, clocks.is_ok())
     }
 
-    fn open_maps(mut ebpf: Ebpf) -> Result<Self, ProbeError> {
+    fn open_maps(mut ebpf: Ebpf, has_clocks: bool) -> Result<Self, ProbeError> {
         Ok(Self {
             targets: take(&mut ebpf, "TARGETS")?,
             words: take(&mut ebpf, "WORDS")?,
@@ -118,8 +134,14 @@ impl Probe {
             stopped: take(&mut ebpf, STOPPED)?,
             callers: take(&mut ebpf, "CALLERS")?,
             libraries: Libraries::default(),
+            has_clocks,
             ebpf,
         })
+    }
+
+    /// Whether clocks tell what runs with a GIL held.
+    pub fn has_clocks(&self) -> bool {
+        self.has_clocks
     }
 
     /// Sends what the programs have to say about themselves to the log.
@@ -226,7 +248,8 @@ impl Probe {
         for (program, _) in FUTEX_PROGRAMS {
             self.unload(program);
         }
-        for program in RAW_PROGRAMS.into_iter().chain(CONDVAR_PROGRAMS) {
+        let others = CONDVAR_PROGRAMS.into_iter().chain([ON_CPU]);
+        for program in RAW_PROGRAMS.into_iter().chain(others) {
             self.unload(program);
         }
     }
@@ -237,6 +260,7 @@ impl Probe {
             Some(Program::RawTracePoint(program)) => program.unload(),
             // Loaded only where it is needed.
             Some(Program::UProbe(program)) if program.fd().is_ok() => program.unload(),
+            Some(Program::PerfEvent(program)) if program.fd().is_ok() => program.unload(),
             _ => return,
         };
         if let Err(error) = result {
@@ -532,6 +556,22 @@ fn attach_raw(ebpf: &mut Ebpf, name: &'static str) -> Result<(), ProbeError> {
         .and_then(|()| program.attach(name))
         .map(drop)
         .map_err(|error| refused(name, &error))
+}
+
+fn attach_clocks(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+    let program: &mut PerfEvent = program(ebpf, ON_CPU)?;
+    program.load().map_err(|error| refused(ON_CPU, &error))?;
+    let processors = online_cpus().map_err(|(file, error)| ProbeError::Clocks {
+        reason: format!("{file}: {error}"),
+    })?;
+    for cpu in processors {
+        let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu };
+        program
+            .attach(clock, scope, SamplePolicy::Frequency(TICKS), false)
+            .map_err(|error| refused(ON_CPU, &error))?;
+    }
+    Ok(())
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProbeError>

@@ -24,6 +24,12 @@ pub enum ProbeError {
     /// Another architecture.
     #[error("not supported yet: {0} (gilscope runs on x86_64)")]
     Architecture(String),
+    /// The processors are not known.
+    #[error("cannot tell which processors there are: {reason}")]
+    Clocks {
+        /// What was wrong.
+        reason: String,
+    },
     /// No type information about the kernel.
     #[error(
         "the kernel has no usable BTF at {path} ({reason}); it must be built with \

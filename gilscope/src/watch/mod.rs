@@ -6,6 +6,7 @@ mod dump;
 mod error;
 mod host;
 mod locks;
+mod on_cpu;
 mod options;
 mod process;
 mod samples;

@@ -1,8 +1,8 @@
 //! One watched process: what is known of it from `/proc`, and its analysis.
 
 use super::{
-    Options, WatchError, begin, clock::now_ns, dump, host::tick_source, locks, samples::Sampler,
-    supported,
+    Options, WatchError, begin, clock::now_ns, dump, host::tick_source, locks, on_cpu::OnCpu,
+    samples::Sampler, supported,
 };
 use crate::{
     analyse,
@@ -27,7 +27,7 @@ use gilscope_common::{
     maps::{
         FrameOffsets, SemaphoreOffsets, StackKey, StackTime, Target, Thread, TotalsKey, source,
     },
-    records::LockRecord,
+    records::{LockRecord, OnCpuRecord},
     wait::{Finished, kind},
 };
 use std::{collections::HashMap, ops::Range, rc::Rc, sync::Arc};
@@ -52,6 +52,7 @@ pub struct Watched {
     /// Reads its stacks, once there was one.
     stacks: Option<RecordedStacks>,
     sampler: Sampler,
+    on_cpu: OnCpu,
     analysis: analyse::Process,
     max_locks: usize,
     storms: StormThresholds,
@@ -92,6 +93,7 @@ impl Watched {
             purposes: locks::Purposes::default(),
             stacks: None,
             sampler: Sampler::default(),
+            on_cpu: OnCpu::default(),
             origin_ns,
             from_ns,
             tids: Tids::default(),
@@ -342,6 +344,7 @@ impl Watched {
         self.purposes = locks::Purposes::default();
         self.stacks = None;
         self.sampler = Sampler::default();
+        self.on_cpu = OnCpu::default();
         // One that is ending has no arguments any more.
         if let Ok(process) = target::Process::open(self.process.pid)
             && !process.cmdline.is_empty()
@@ -632,6 +635,13 @@ impl Watched {
         self.analysis.apply(Event::ThreadFacts(thread.tid, facts));
     }
 
+    /// One of its threads, which has a GIL, was on the CPU.
+    pub fn on_cpu(&mut self, record: &OnCpuRecord) {
+        if let Some(interpreter) = &self.interpreter {
+            self.on_cpu.add(&self.process, interpreter, record);
+        }
+    }
+
     /// A thread's id inside the innermost PID namespace.
     fn ns_tid(&self, thread: &target::Thread) -> Option<u32> {
         if self.process.ns_pid == self.process.pid {
@@ -711,7 +721,13 @@ impl Watched {
     }
 
     /// Its part of the report.
-    pub fn finish(mut self, end_ns: u64, events_lost: u64, cpus: u32) -> (ProcessReport, WaitLoss) {
+    pub fn finish(
+        mut self,
+        end_ns: u64,
+        events_lost: u64,
+        cpus: u32,
+        has_clocks: bool,
+    ) -> (ProcessReport, WaitLoss) {
         let ended = self.ended.map(|(at_ns, status)| ProcessEnd {
             at_ns: at_ns.saturating_sub(self.origin_ns),
             status,
@@ -731,6 +747,7 @@ impl Watched {
         let is_semaphore = |known: &WatchedGil| matches!(known.gil.lock, GilLock::Semaphore { .. });
         let is_semaphore = self.gils.iter().any(is_semaphore);
         let gils = self.gils.iter().filter(|known| known.info.enabled);
+        let (on_cpu_samples, native_at) = self.on_cpu.finish();
         let what_if = findings.what_if(observed_ns, gils.count(), cpus);
         let mut report = ProcessReport {
             pid: self.process.pid,
@@ -756,6 +773,8 @@ impl Watched {
             other_waited_at: findings.other_waited_at,
             gil_samples: GilSamples::default(),
             held_at: Vec::new(),
+            on_cpu_samples: has_clocks.then_some(on_cpu_samples),
+            native_at,
             stacks: findings.stacks,
             locks: findings.locks,
             other_locks: findings.other_locks,

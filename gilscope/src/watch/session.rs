@@ -181,6 +181,11 @@ impl Session {
                     process.stack(&stack);
                 }
             }
+            Record::OnCpu(record) => {
+                if let Some(process) = self.processes.get_mut(&record.header.tgid) {
+                    process.on_cpu(&record);
+                }
+            }
             Record::Fork(parent, child, _) => self.forked(parent, child),
         }
     }
@@ -405,9 +410,10 @@ impl Session {
                 counters.reads_failed
             );
         }
+        let has_clocks = self.probe.has_clocks();
         let (mut processes, host) = (Vec::new(), host());
         for process in self.gone.into_iter().chain(self.processes.into_values()) {
-            let (report, lost) = process.finish(end_ns, lost(&counters), host.cpus);
+            let (report, lost) = process.finish(end_ns, lost(&counters), host.cpus, has_clocks);
             loss.waits_lost += lost.waits_lost;
             loss.wait_lost_ns += lost.wait_lost_ns;
             processes.push(report);

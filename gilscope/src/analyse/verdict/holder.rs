@@ -16,6 +16,9 @@ const CONTENDED_PERCENT: f64 = 5.0;
 const NATIVE_NS: u64 = 20_000_000;
 /// The same on 2.7, which counts no time, by the mean wait: 100 bytecodes are over much sooner (`Python/ceval.c`, 2.7.18: `_Py_CheckInterval`).
 const NATIVE_WAIT_NS: u64 = 50_000_000;
+/// A native function is named if it has so many percent of the samples, and so many of them at least.
+const SAMPLES_PERCENT: f64 = 25.0;
+const SAMPLES: u64 = 5;
 /// And a waiter is then woken once for each of its waits, nearly.
 const FUTILE_WAKEUPS: f64 = 2.0;
 /// A function that keeps the GIL is seen in so many of the looks, in percent,
@@ -95,9 +98,10 @@ pub(super) fn native_holds_gil(case: &Case<'_>) -> Option<Found> {
     let is_blamed = |tid| threads.contains(&tid);
     let place = case.blamed_at(is_blamed);
     let says = format!(
-        "{} keeps the GIL for {} on average while others ask for it: native code that does not let go of it. They waited {contended:.1} % of the time.",
+        "{} keeps the GIL for {} on average while others ask for it: native code that does not let go of it{}. They waited {contended:.1} % of the time.",
         first(case, &threads),
         seconds(kept_ns),
+        native(case, &threads),
     );
     let figures = vec![
         evidence("kept_mean_ns", kept_ns as f64),
@@ -105,6 +109,28 @@ pub(super) fn native_holds_gil(case: &Case<'_>) -> Option<Found> {
     ];
     let suggestion = "Let go of the GIL in that function, or call it in another process.";
     Some(Found::new(says, figures, suggestion).of(threads).at(place))
+}
+
+/// The native function that these threads were seen in most often, as a part of a sentence, if that is much of what was seen at all.
+fn native(case: &Case<'_>, threads: &[u32]) -> String {
+    let taken = case
+        .process
+        .on_cpu_samples
+        .map_or(0, |samples| samples.taken);
+    let mut rows = case.process.native_at.iter();
+    let Some(row) = rows.find(|row| threads.contains(&row.holder)) else {
+        return String::new();
+    };
+    let seen = percent(row.samples, taken);
+    if row.samples < SAMPLES || seen < SAMPLES_PERCENT {
+        return String::new();
+    }
+    let function = row.function.as_ref();
+    let function = function.map_or(String::new(), |name| format!(" {name}"));
+    format!(
+        " ({}{function} in {seen:.0} % of {taken} samples)",
+        row.library
+    )
 }
 
 /// The holders that kept the GIL on the CPU, and for how long on end, on average.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{
-    ExitStatus, Finding, GilSamples, GilWaits, HistogramSummary, LockWaits, OtherLocks,
+    ExitStatus, Finding, GilSamples, GilWaits, HistogramSummary, LockWaits, NativeAt, OtherLocks,
     OtherStorms, OtherThreads, ProcessEnd, ProcessReport, Purpose, Report, Storm, StormKind,
     TickSource, Unfinished, WhatIf,
 };
@@ -79,6 +79,11 @@ fn bare() -> Report {
         findings,
         gil_samples: GilSamples::default(),
         held_at: Vec::new(),
+        on_cpu_samples: None,
+        native_at: vec![NativeAt {
+            function: None,
+            ..process().native_at.remove(0)
+        }],
         gil_wait,
         ended,
         threads: vec![none, waited],
@@ -247,7 +252,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 41);
+    assert_eq!(nullable, 43);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod dump;
 mod holders;
 mod locks;
 mod notes;
+mod on_cpu;
 mod places;
 mod storms;
 mod table;
@@ -68,6 +69,7 @@ pub fn write(
         table::write(out, process, style, all_threads)?;
         holders::write(out, process, style)?;
         places::write(out, process, style)?;
+        on_cpu::write(out, process, style)?;
         storms::write(out, process, style)?;
         notes::write(out, process, style)?;
         locks::write(out, process, style)?;

@@ -22,6 +22,11 @@ const MAX_PIECE: u64 = 64 << 20;
 /// The most load segments that are kept; linkers write about four.
 const MAX_SEGMENTS: usize = 64;
 
+/// So many symbols before an address may be at one place, or too short to reach it.
+const MAX_ALIASES: usize = 64;
+/// The longest name of a function, in bytes.
+const MAX_NAME: usize = 1_024;
+
 /// Why a file is no ELF file that gilscope can read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ElfError {
@@ -145,6 +150,23 @@ impl Elf {
                 address: s.st_value(LE),
                 size: s.st_size(LE),
             })
+    }
+
+    /// The names of the functions at these addresses, as linked; none where no symbol says what is there.
+    pub fn functions_at(&self, addresses: &[u64]) -> Vec<Option<String>> {
+        let is_code = |s: &&Sym64<LE>| matches!(s.st_type(), elf::STT_FUNC | elf::STT_GNU_IFUNC);
+        let mut functions: Vec<_> = self.defined().filter(is_code).collect();
+        functions.sort_by_key(|s| s.st_value(LE));
+        let at = |address: &u64| {
+            let behind = functions.partition_point(|s| s.st_value(LE) <= *address);
+            let before = functions.get(..behind)?.iter().rev().take(MAX_ALIASES);
+            let has_it = |s: &&&Sym64<LE>| address - s.st_value(LE) < s.st_size(LE);
+            let name = self.name(before.into_iter().find(has_it)?);
+            let name = name.split(|byte| *byte == 0).next()?;
+            let name = name.get(..MAX_NAME).unwrap_or(name);
+            Some(String::from_utf8_lossy(name).into_owned())
+        };
+        addresses.iter().map(at).collect()
     }
 
     /// Whether it defines a dynamic symbol whose name begins so.

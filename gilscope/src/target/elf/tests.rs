@@ -152,3 +152,24 @@ fn other_machines_are_named() {
     }
     assert_eq!(Elf::read(&file_with(b"")).unwrap_err(), ElfError::NotElf);
 }
+
+/// Each by a symbol that reaches over it, and none beside it.
+#[test]
+fn functions_by_their_addresses() {
+    let file = File::open("/proc/self/exe").unwrap();
+    let mut elf = Elf::read(&file).unwrap();
+    elf.read_all_symbols(&file).unwrap();
+    let mappings = crate::target::maps::parse(&std::fs::read("/proc/self/maps").unwrap());
+    let own = std::env::current_exe().unwrap();
+    let own: Vec<_> = mappings.into_iter().filter(|one| one.path == own).collect();
+    let bias = elf.load_bias(&own).unwrap();
+    let here = (functions_by_their_addresses as fn() as usize as u64).wrapping_sub(bias);
+    let names = elf.functions_at(&[here, here + 1, 0, u64::MAX]);
+    let is_it = |name: &Option<String>| {
+        name.as_ref()
+            .unwrap()
+            .contains("functions_by_their_addresses")
+    };
+    assert!(names[..2].iter().all(is_it), "{names:?}");
+    assert_eq!(names[2..], [None, None]);
+}

@@ -2,9 +2,11 @@
 
 mod code;
 mod error;
+mod functions;
 mod open;
 
 pub use error::ModuleError;
+pub use functions::Functions;
 
 use super::elf::{Elf, Symbol};
 use super::maps::{MappedFile, Mapping, mapped_files};

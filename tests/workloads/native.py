@@ -1,0 +1,41 @@
+"""A thread computes a checksum in libz all the time, beside one that wakes up every millisecond: `keeps` the GIL meanwhile, or
+`releases` it. Or the same sum `python`.
+"""
+
+import ctypes
+import sys
+import threading
+import time
+
+DATA = b"x" * (20 << 20)
+
+
+def checksum(library):
+    while True:
+        library.crc32(0, DATA, len(DATA))
+
+
+def count():
+    number = 0
+    while True:
+        number += 1
+
+
+def poll():
+    while True:
+        time.sleep(0.001)
+
+
+how = sys.argv[1]
+if how == "python":
+    work = count
+else:
+    load = {"keeps": ctypes.PyDLL, "releases": ctypes.CDLL}[how]
+    work = lambda: checksum(load("libz.so.1"))
+for function in (work, poll):
+    thread = threading.Thread(target=function)
+    thread.daemon = True
+    thread.start()
+sys.stdout.write("ready\n")
+sys.stdout.flush()
+time.sleep(60)
