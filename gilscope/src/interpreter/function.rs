@@ -41,7 +41,7 @@ pub fn purpose(function: &Function, caller: Option<&Function>) -> Purpose {
 
 /// Whether a path is that of a file of the standard library: `…/python3.11/threading.py`, `…/python311.zip/threading.py`,
 /// `…/Lib/threading.py` in a build's own folder, or without any folder, as frozen programs have it.
-fn is_library_file(path: &str, file: &str) -> bool {
+pub(super) fn is_library_file(path: &str, file: &str) -> bool {
     match path.strip_suffix(file) {
         Some("") => true,
         Some(folder) => {

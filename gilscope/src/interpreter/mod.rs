@@ -2,8 +2,8 @@
 //!
 //! What is known of each version is data in [`layout`]; [`locate`] follows it through the target's
 //! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Its threads are in
-//! [`threads`], the functions that they run in [`stacks`], those that the kernel saw them run in [`recorded`], and whether it collects
-//! garbage in [`collecting`]. Attaching to what is found is not this room's job.
+//! [`threads`], the functions that they run in [`stacks`], those that the kernel saw them run in [`recorded`], whether it collects
+//! garbage in [`collecting`], and what it calls its threads in [`names`]. Attaching to what is found is not this room's job.
 
 mod code;
 mod collecting;
@@ -13,9 +13,11 @@ mod find;
 mod function;
 mod hidden;
 mod holder;
+mod instance;
 pub mod layout;
 mod lines;
 mod locate;
+mod names;
 mod object;
 mod recorded;
 mod rlock;

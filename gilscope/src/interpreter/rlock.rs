@@ -13,8 +13,8 @@ const OWNER: &str = "_RLock__owner";
 const BLOCK: &str = "_RLock__block";
 /// So much of the stack is looked at for the object: from its `acquire` down to the system call it is less.
 const STACK: u64 = 4096;
-/// An instance has no more attributes than this, or is none of the library's.
-const MAX_MASK: u64 = 63;
+/// Larger tables of attributes are not looked through.
+const MAX_MASK: u64 = 1_023;
 
 impl Interpreter {
     /// The RLock below which this lock is; `None` where it is no RLock's. The thread waits for the lock, in a system call with this stack
@@ -101,14 +101,14 @@ impl Objects {
     }
 
     /// Whether an object's type has this name.
-    fn is_a<const N: usize>(&self, object: u64, name: &[u8; N]) -> Option<bool> {
+    pub(super) fn is_a<const N: usize>(&self, object: u64, name: &[u8; N]) -> Option<bool> {
         let its_type = self.word(object, self.layout.object_type)?;
         let its_name = self.word(its_type, self.layout.type_name)?;
         Some(self.memory.read_array(its_name).ok()? == *name)
     }
 
     /// An attribute of an instance, from its dictionary as 2.7 has it (`Include/dictobject.h`).
-    fn attribute(&self, object: u64, name: &str) -> Option<u64> {
+    pub(super) fn attribute(&self, object: u64, name: &str) -> Option<u64> {
         let RLock::Python {
             dict, mask, table, ..
         } = self.layout.rlock

@@ -1,8 +1,14 @@
 //! One watched process: what is known of it from `/proc`, and its analysis.
 
 use super::{
-    Options, WatchError, begin, clock::now_ns, dump, host::tick_source, locks, on_cpu::OnCpu,
-    samples::Sampler, supported,
+    Options, WatchError, begin,
+    clock::{cpu_time_ns, now_ns},
+    dump,
+    host::tick_source,
+    locks,
+    on_cpu::OnCpu,
+    samples::Sampler,
+    supported,
 };
 use crate::{
     analyse,
@@ -35,6 +41,11 @@ use std::{collections::HashMap, ops::Range, rc::Rc, sync::Arc};
 /// How long a program may take to become a CPython; after that it is looked at less often.
 const STARTING_NS: u64 = 2_000_000_000;
 
+/// How often a thread's name is looked for: C's threads have none.
+const NAME_ATTEMPTS: u8 = 5;
+/// So much processor time may names take at once, as programs may make them hard to find.
+const NAMES_CPU_NS: u64 = 50_000_000;
+
 /// A process that is followed.
 pub struct Watched {
     process: target::Process,
@@ -60,6 +71,8 @@ pub struct Watched {
     from_ns: u64,
     /// Its threads by what it calls them itself, where that is something else.
     tids: Tids,
+    /// How often a thread's name was looked for, if it is to be no more.
+    names_tried: HashMap<u32, u8>,
     /// The threads that were there at the beginning, as they were.
     at_start: HashMap<u32, Stat>,
     /// When, and how if that is known.
@@ -97,6 +110,7 @@ impl Watched {
             origin_ns,
             from_ns,
             tids: Tids::default(),
+            names_tried: HashMap::new(),
             at_start: HashMap::new(),
             ended: None,
             program_began_ns: from_ns,
@@ -345,6 +359,7 @@ impl Watched {
         self.stacks = None;
         self.sampler = Sampler::default();
         self.on_cpu = OnCpu::default();
+        self.names_tried.clear();
         // One that is ending has no arguments any more.
         if let Ok(process) = target::Process::open(self.process.pid)
             && !process.cmdline.is_empty()
@@ -455,6 +470,7 @@ impl Watched {
             os_name: ended.os_name.clone(),
         }));
         self.at_start.remove(&thread.tid);
+        self.names_tried.remove(&thread.tid);
         if self.analysis.live_threads() == 0 {
             self.ended = Some((thread.ended_ns, ended.status));
         }
@@ -532,6 +548,36 @@ impl Watched {
             stacks.renew();
         }
         self.sampler.renew();
+    }
+
+    /// Learns what the program calls its threads. To be called about once a second.
+    pub fn name_threads(&mut self) {
+        let Some(interpreter) = self.interpreter.clone().filter(|_| self.ended.is_none()) else {
+            return;
+        };
+        let (memory, began_ns) = (self.process.memory(), cpu_time_ns());
+        for state in interpreter.thread_states(memory) {
+            let Some(tid) = self.tid(state.ns_tid) else {
+                continue;
+            };
+            let tried = self.names_tried.entry(tid).or_default();
+            if *tried >= NAME_ATTEMPTS {
+                continue;
+            }
+            if cpu_time_ns().saturating_sub(began_ns) > NAMES_CPU_NS {
+                break;
+            }
+            *tried += 1;
+            let name = interpreter.thread_name(memory, &state);
+            if name.is_some() {
+                *tried = NAME_ATTEMPTS;
+                let facts = ThreadFacts {
+                    name,
+                    ..ThreadFacts::default()
+                };
+                self.analysis.apply(Event::ThreadFacts(tid, facts));
+            }
+        }
     }
 
     /// Looks who has its GILs.

@@ -242,6 +242,7 @@ impl Session {
         for (pid, process) in &mut self.processes {
             process.check_alive();
             process.renew_stacks();
+            process.name_threads();
             match process.find_more_gils(&mut self.probe) {
                 Ok(0) => {}
                 Ok(new) => log::info!("process {pid}: {new} more GIL(s), of sub-interpreters"),
@@ -376,6 +377,7 @@ impl Session {
 
     /// Detaches and reports.
     pub fn finish(mut self) -> Report {
+        self.processes.values_mut().for_each(Watched::name_threads);
         // Detaching takes the kernel up to a second.
         self.look();
         if let Err(error) = self.probe.stop() {

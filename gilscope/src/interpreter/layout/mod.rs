@@ -11,6 +11,7 @@ mod debug_offsets;
 mod frame_table;
 mod frames;
 mod gil;
+mod instances;
 mod library;
 mod runtime;
 mod statics;
@@ -23,6 +24,7 @@ pub use frames::{
     RLock, Text,
 };
 pub use gil::GilFields;
+pub use instances::{INLINE_VALUES, InstanceLayout, Kept, KeyTable, MANAGED_DICT, instances};
 pub use library::{CONTENDING, IDLE};
 pub use runtime::of_version;
 pub use statics::{
