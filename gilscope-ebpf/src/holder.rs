@@ -86,8 +86,8 @@ pub fn has_semaphore(thread: &mut Thread) -> Option<()> {
     took(thread, gil_id, number)
 }
 
-/// It releases a semaphore, and others wait: if its wait is finished by that, it has had it since.
-#[inline(always)]
+/// It releases a semaphore, and others wait: if its wait is finished by that, it has had it since. A function of its own: the programs' stack is small.
+#[inline(never)]
 pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> {
     thread.slept.has_gil();
     let now_ns = filter::now_ns();
