@@ -4,6 +4,7 @@ use super::function::is_library_file;
 use super::layout::{self, RLock};
 use super::object::Objects;
 use super::threads::ThreadState;
+use super::walk::MARKS;
 use super::{Interpreter, text};
 use crate::target::Memory;
 
@@ -17,8 +18,6 @@ const MAX_FRAMES: usize = 1_024;
 const NAME: &str = "_name";
 /// In 2.7.
 const NAME_2_7: &str = "_Thread__name";
-/// The low bits of a reference to an object may be marks (3.14+: `Include/internal/pycore_stackref.h`).
-const MARKS: u64 = 3;
 
 impl Interpreter {
     /// The name of a thread; `None` of one that Python has not started, such as the main one, and where it cannot be read.

@@ -4,7 +4,7 @@ use super::layout::{NO_FUNCTION_FROM, Position};
 use super::object::{Block, Objects};
 
 /// The low bits of a reference to an object may be marks (3.14+: `Include/internal/pycore_stackref.h`).
-const MARKS: u64 = 3;
+pub(super) const MARKS: u64 = 3;
 
 /// A frame that may be a function's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

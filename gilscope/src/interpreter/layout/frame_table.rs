@@ -190,7 +190,7 @@ const PAUSE_3_13: PauseLayout = PauseLayout {
 };
 
 /// What a free-threaded build puts before an object's type, and so before all that follows (`Include/object.h`).
-const FREE_THREADED_HEAD: u64 = 16;
+pub(super) const FREE_THREADED_HEAD: u64 = 16;
 
 /// The layout of a version; `None` where it is not known.
 pub fn frames(version: Version, free_threaded: bool) -> Option<FrameLayout> {

@@ -5,6 +5,7 @@
 //! 3.11.2, 3.11.7, 3.12.1, 3.13.0, 3.13.5 (also free-threaded), 3.14.8 and 3.15.2.
 
 use super::super::version::Version;
+use super::frame_table::FREE_THREADED_HEAD;
 
 /// Where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +113,6 @@ const V3_15: InstanceLayout = InstanceLayout {
     ..V3_14
 };
 
-/// What a free-threaded build puts before an object's type, and so before all that follows (`Include/object.h`); what is before the object is nearer to it.
-const FREE_THREADED_HEAD: u64 = 16;
-
 /// The layout of a version; `None` where it is not known.
 pub fn instances(version: Version, free_threaded: bool) -> Option<InstanceLayout> {
     let layout = match (version.major, version.minor) {
@@ -135,6 +133,7 @@ pub fn instances(version: Version, free_threaded: bool) -> Option<InstanceLayout
             flags: layout.flags + FREE_THREADED_HEAD,
             dict_offset: layout.dict_offset + FREE_THREADED_HEAD,
             shared_keys: layout.shared_keys + FREE_THREADED_HEAD,
+            // Before the object are two words less (`Include/internal/pycore_object.h`: `MANAGED_DICT_OFFSET`).
             kept: Kept::Behind(8),
             keys: layout.keys + FREE_THREADED_HEAD,
             values: layout.values + FREE_THREADED_HEAD,
