@@ -40,6 +40,7 @@ mod tests {
         let threads = tids.zip(waits_for).map(|(tid, awaited)| DumpThread {
             tid,
             ns_tid: None,
+            name: None,
             os_name: String::new(),
             state: 'S',
             doing: match awaited {

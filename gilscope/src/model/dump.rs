@@ -69,6 +69,8 @@ pub struct DumpThread {
     pub tid: u32,
     /// Thread id inside the innermost PID namespace, where that could be read.
     pub ns_tid: Option<u32>,
+    /// Python's own name, where it could be read.
+    pub name: Option<String>,
     /// The operating system's name (15 bytes at most).
     pub os_name: String,
     /// The kernel's own letter for its state.

@@ -318,6 +318,7 @@ fn dump(owners: &[Option<Owner>]) -> Dump {
     let threads = (1..).zip(0..owners.len()).map(|(tid, lock)| DumpThread {
         tid,
         ns_tid: None,
+        name: None,
         os_name: String::new(),
         state: 'S',
         doing: Doing::WaitsForLock {

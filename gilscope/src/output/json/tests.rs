@@ -290,6 +290,7 @@ mod dump {
         DumpThread {
             tid: 8,
             ns_tid: Some(9),
+            name: Some("worker".to_owned()),
             os_name: "python3".to_owned(),
             state: 'S',
             doing,

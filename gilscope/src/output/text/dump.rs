@@ -86,7 +86,8 @@ fn left_behind(out: &mut dyn Write, dump: &Dump, style: Style) -> io::Result<()>
 }
 
 fn title(thread: &DumpThread) -> String {
-    format!("{} {}", thread.tid, name(&thread.os_name, 15))
+    let called = thread.name.as_ref().unwrap_or(&thread.os_name);
+    format!("{} {}", thread.tid, name(called, 24))
 }
 
 fn doing(dump: &Dump, thread: &DumpThread) -> String {

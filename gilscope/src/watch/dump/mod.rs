@@ -24,6 +24,8 @@ use crate::{
 };
 use std::{collections::HashMap, time::SystemTime};
 
+/// Threads whose names are read, as programs may make them hard to find.
+const MAX_NAMES: usize = 4_096;
 /// How often what may have changed meanwhile is looked at.
 const ATTEMPTS: u32 = 3;
 
@@ -132,11 +134,15 @@ impl<'a> Look<'a> {
             let doing = self.doing(at);
             let seen = &self.seen[at];
             let states = self.tids.states(seen.thread.tid).iter();
+            let names = at < MAX_NAMES;
+            let memory = self.process.memory();
+            let name = || (states.clone()).find_map(|it| self.interpreter.thread_name(memory, it));
             let stacks = stacks.iter_mut();
             let read = stacks.flat_map(|stacks| states.clone().map(|state| stacks.read(state)));
             all.push(DumpThread {
                 tid: seen.thread.tid,
                 ns_tid: seen.ns_tid,
+                name: names.then(name).flatten(),
                 os_name: seen.os_name.clone(),
                 state: seen.state,
                 doing,

@@ -7,6 +7,7 @@ fn thread(tid: u32, doing: Doing, name: &str) -> DumpThread {
     DumpThread {
         tid,
         ns_tid: None,
+        name: None,
         os_name: "python3".to_owned(),
         state: 'S',
         doing,
