@@ -436,11 +436,10 @@ impl Probe {
     /// How often the kernel left a program out, because another was at work on the processor: some
     /// event of a wait may be missing. Told from 5.12 on, of tracepoints and uprobes from 6.7 on.
     pub fn missed(&self) -> u64 {
-        let programs = self
-            .ebpf
-            .programs()
-            .filter_map(|(_, program)| program.fd().ok());
+        // A sample less is no event less.
+        let programs = self.ebpf.programs().filter(|(name, _)| *name != ON_CPU);
         programs
+            .filter_map(|(_, program)| program.fd().ok())
             .filter_map(|fd| {
                 let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
                 let info = std::fs::read_to_string(path).ok()?;
