@@ -39,13 +39,15 @@ impl OnCpu {
     pub(super) fn add(&mut self, process: &Process, python: &Interpreter, record: &OnCpuRecord) {
         let (at_ns, address) = (record.header.at_ns, record.instruction);
         self.samples.taken += 1;
-        if self.file_at(address).is_none() && at_ns.saturating_sub(self.read_ns) >= READ_ANEW_NS {
+        if file_at(&self.mapped, address).is_none()
+            && at_ns.saturating_sub(self.read_ns) >= READ_ANEW_NS
+        {
             let mappings = process.mappings().unwrap_or_default();
             self.mapped = mapped_files(mappings);
             self.mapped.retain(MappedFile::is_executable);
             self.read_ns = at_ns;
         }
-        let Some(mapped) = self.file_at(address).cloned() else {
+        let Some(mapped) = file_at(&self.mapped, address) else {
             self.samples.unknown += 1;
             return;
         };
@@ -56,7 +58,7 @@ impl OnCpu {
         }
         self.samples.native += 1;
         if !self.files.contains_key(&file) && self.files.len() < MAX_FILES {
-            let opened = Module::open(process, &mapped).map(Functions::from);
+            let opened = Module::open(process, mapped).map(Functions::from);
             self.files.insert(file, opened.ok());
         }
         let places = self.seen.entry(file).or_default();
@@ -66,14 +68,6 @@ impl OnCpu {
             self.places += usize::from(*count == 0);
             *count += 1;
         }
-    }
-
-    fn file_at(&self, address: u64) -> Option<&MappedFile> {
-        let has_it = |file: &&MappedFile| {
-            let mut mappings = file.mappings.iter();
-            mappings.any(|one| one.executable && (one.start..one.end).contains(&address))
-        };
-        self.mapped.iter().find(has_it)
     }
 
     /// How many samples, and the functions that they were in, most often first. Reads the symbols of those files.
@@ -107,4 +101,13 @@ impl OnCpu {
         rows.truncate(MAX_ROWS);
         (self.samples, rows)
     }
+}
+
+/// The file whose code is at an address.
+fn file_at(mapped: &[MappedFile], address: u64) -> Option<&MappedFile> {
+    let has_it = |file: &&MappedFile| {
+        let mut mappings = file.mappings.iter();
+        mappings.any(|one| one.executable && (one.start..one.end).contains(&address))
+    };
+    mapped.iter().find(has_it)
 }

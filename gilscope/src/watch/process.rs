@@ -71,7 +71,7 @@ pub struct Watched {
     from_ns: u64,
     /// Its threads by what it calls them itself, where that is something else.
     tids: Tids,
-    /// How often a thread's name was looked for, if it is to be no more.
+    /// How often each thread's name was looked for; [`NAME_ATTEMPTS`] once it is known.
     names_tried: HashMap<u32, u8>,
     /// The threads that were there at the beginning, as they were.
     at_start: HashMap<u32, Stat>,

@@ -162,7 +162,7 @@ fn by_holders(case: &Case<'_>) -> Option<(Vec<u32>, u64)> {
     Some((kept.into_iter().map(|(_, tid, _)| tid).collect(), mean_ns))
 }
 
-/// The same by the waits alone: of a semaphore it is not known who had it.
+/// The same by the waits alone: who waits for a semaphore sees who has it only as it is released.
 fn by_waits(case: &Case<'_>) -> Option<(Vec<u32>, u64)> {
     let count = case.process.gil_wait.count;
     let mean_ns = case.process.gil_wait.sum_ns / count.max(1);

@@ -201,7 +201,7 @@ fn native_code_and_python_code_that_holds_the_gil() {
     assert_eq!(rules(with(1_600), &looks), [Rule::Convoy]);
 }
 
-/// Of a semaphore it is not known who had it.
+/// Who waits for a semaphore sees who has it only as it is released.
 #[test]
 fn native_code_by_the_waits_alone() {
     let found = |is_semaphore, count, futile_wakeups| {
