@@ -77,10 +77,17 @@ fn python_code() {
     for python in pythons() {
         trace(&python, "python", |process| {
             let [python, native, unknown] = samples(process);
-            assert!(python >= 9 * (native + unknown), "{process:?}");
+            // A shared 3.13 asks the loader for its thread state at each turn: 8 - 14 % of the samples are in `__tls_get_addr`.
+            assert!(python >= 3 * (native + unknown), "{process:?}");
             assert!(python as f64 >= 0.6 * ticks(process), "{process:?}");
             let rows = process.0["native_at"].as_array().unwrap();
-            assert!(rows.iter().all(|row| row["library"] != Value::Null));
+            let of_c = |row: &Value| {
+                let library = row["library"].as_str().unwrap();
+                ["ld-", "libc", "libpthread"]
+                    .iter()
+                    .any(|name| library.starts_with(name))
+            };
+            assert!(rows.iter().all(of_c), "{rows:?}");
         });
     }
 }
