@@ -150,19 +150,67 @@ impl Turn {
             self.again = again::TAKEN;
         }
     }
+}
+
+/// A copy of a [`Turn`], which another thread may change meanwhile. Each comparison loads it anew: from what a register held the verifier
+/// would learn something else on either side of a branch, and follow both to the end.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeenTurn {
+    /// [`Turn::held_ns`].
+    pub held_ns: u64,
+    /// [`Turn::dropped_ns`].
+    pub dropped_ns: u64,
+    /// [`Turn::holder`]; [`UNKNOWN`]: the turn is not remembered.
+    pub holder: u32,
+    /// [`Turn::seen_late`].
+    pub seen_late: u8,
+    /// [`Turn::again`].
+    pub again: u8,
+    /// Explicit padding.
+    pub padding: u16,
+}
+
+impl SeenTurn {
+    /// None.
+    const NONE: Self = Self {
+        held_ns: 0,
+        dropped_ns: 0,
+        holder: UNKNOWN,
+        seen_late: 0,
+        again: again::NO,
+        padding: 0,
+    };
+
+    /// The turn with this number.
+    #[inline(always)]
+    fn copy(&mut self, turns: &Turns, number: u64) {
+        let turn = turns.at(number);
+        store(load(&turn.held_ns), &mut self.held_ns);
+        store(load(&turn.dropped_ns), &mut self.dropped_ns);
+        store(load(&turn.seen_late), &mut self.seen_late);
+        store(load(&turn.again), &mut self.again);
+        store(load(&turn.holder), &mut self.holder);
+        if load(&turn.number) != number {
+            store(UNKNOWN, &mut self.holder);
+        }
+    }
 
     /// The holder had it at an instant of which a look did not tell, or tells that it was free: who takes it again at once is not seen to.
     #[inline(always)]
     fn had_it_at(&self, at_ns: u64, looked_free: bool) -> bool {
-        let held = self.held_ns != 0 && self.held_ns <= at_ns && self.seen_late == 0;
-        let dropped = self.dropped_ns >= self.held_ns && self.dropped_ns <= at_ns;
-        held && !dropped && (!looked_free || self.again == again::TAKEN)
+        let held =
+            load(&self.held_ns) != 0 && load(&self.held_ns) <= at_ns && load(&self.seen_late) == 0;
+        let dropped =
+            load(&self.dropped_ns) >= load(&self.held_ns) && load(&self.dropped_ns) <= at_ns;
+        held && !dropped && (!looked_free || load(&self.again) == again::TAKEN)
     }
 
     /// Nothing of it was missed before the holder had the GIL.
     #[inline(always)]
     fn is_seen_from_its_beginning(&self) -> bool {
-        self.held_ns != 0 && (self.dropped_ns == 0 || self.dropped_ns >= self.held_ns)
+        load(&self.held_ns) != 0
+            && (load(&self.dropped_ns) == 0 || load(&self.dropped_ns) >= load(&self.held_ns))
     }
 }
 
@@ -411,6 +459,8 @@ pub struct Division {
     pub stack: StackRead,
     /// The last look.
     pub look: Look,
+    /// The turn by which it is divided.
+    pub turn: SeenTurn,
 }
 
 impl Division {
@@ -427,6 +477,7 @@ impl Division {
         holders: Snapshot::NONE,
         stack: StackRead::NONE,
         look: Look::NONE,
+        turn: SeenTurn::NONE,
     };
 }
 
@@ -569,15 +620,16 @@ impl Division {
             self.holder_is(UNKNOWN);
             self.number = self.look.number;
         }
+        self.turn.copy(turns, self.number);
         for _ in 0..REMEMBERED {
-            if self.number == self.look.number {
+            if load(&self.number) == load(&self.look.number) {
                 break;
             }
             self.changes(turns, tell);
         }
         let is_free = self.follows(turns, tell);
         // It was free, and is the same thread's again: since when is not known.
-        if is_free && self.look.holder != NOBODY {
+        if is_free && load(&self.look.holder) != NOBODY {
             self.holder_is(UNKNOWN);
         }
         let look = self.look.holders;
@@ -592,14 +644,13 @@ impl Division {
     #[inline(always)]
     fn changes(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
         self.follows(turns, tell);
-        self.number += 1;
-        match turns.get(self.number) {
-            Some(turn) if turn.is_seen_from_its_beginning() => {
-                if turn.held_ns <= self.since_ns {
-                    self.holder_is(turn.holder);
-                }
-            }
-            _ => self.holder_is(UNKNOWN),
+        let number = self.number + 1;
+        store(number, &mut self.number);
+        self.turn.copy(turns, number);
+        if load(&self.turn.holder) == UNKNOWN || !self.turn.is_seen_from_its_beginning() {
+            self.holder_is(UNKNOWN);
+        } else if load(&self.turn.held_ns) <= load(&self.since_ns) {
+            self.holder_is(load(&self.turn.holder));
         }
     }
 
@@ -607,44 +658,52 @@ impl Division {
     /// stack where answers are, which the verifier refuses.)
     #[inline(never)]
     fn follows(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) -> bool {
-        let Some(turn) = turns.get(self.number) else {
-            return self.holder == NOBODY;
-        };
-        let nobody = self.holder == NOBODY;
-        if (nobody || self.holder == UNKNOWN) && turn.had_it_at(self.since_ns, nobody) {
-            self.holder_is(turn.holder);
+        if load(&self.turn.holder) == UNKNOWN {
+            return load(&self.holder) == NOBODY;
         }
-        if self.is_ahead(turn.held_ns) {
-            if turn.seen_late != 0 && self.holder != turn.holder {
+        let turn = turns.at(self.number);
+        let had_it = match load(&self.holder) {
+            NOBODY => self.turn.had_it_at(load(&self.since_ns), true),
+            UNKNOWN => self.turn.had_it_at(load(&self.since_ns), false),
+            _ => false,
+        };
+        if had_it {
+            self.holder_is(load(&self.turn.holder));
+        }
+        if self.is_ahead(&self.turn.held_ns) {
+            if load(&self.turn.seen_late) != 0 && load(&self.holder) != load(&self.turn.holder) {
                 self.holder_is(UNKNOWN);
             }
-            self.is_told_by(turn.holder);
-            self.until(turn.held_ns, turns, &turn.held, tell);
-            self.holder_is(turn.holder);
+            self.is_told_by(load(&self.turn.holder));
+            self.until(load(&self.turn.held_ns), turns, &turn.held, tell);
+            self.holder_is(load(&self.turn.holder));
             self.holders = turn.held;
         }
-        if turn.dropped_ns >= turn.held_ns && self.is_ahead(turn.dropped_ns) {
+        if load(&self.turn.dropped_ns) >= load(&self.turn.held_ns)
+            && self.is_ahead(&self.turn.dropped_ns)
+        {
             // It was free, was taken again by the same thread, and is free again.
-            if self.holder == NOBODY {
+            if load(&self.holder) == NOBODY {
                 self.holder_is(UNKNOWN);
             }
-            self.is_told_by(turn.holder);
-            self.until(turn.dropped_ns, turns, &turn.dropped, tell);
+            self.is_told_by(load(&self.turn.holder));
+            self.until(load(&self.turn.dropped_ns), turns, &turn.dropped, tell);
             self.dropped_number = self.number;
             self.holder_is(NOBODY);
         }
-        self.holder == NOBODY
+        load(&self.holder) == NOBODY
     }
 
     #[inline(always)]
-    fn is_ahead(&self, at_ns: u64) -> bool {
-        at_ns > self.since_ns && at_ns <= self.look.now_ns
+    fn is_ahead(&self, at_ns: &u64) -> bool {
+        load(at_ns) > load(&self.since_ns) && load(at_ns) <= load(&self.look.now_ns)
     }
 
     #[inline(always)]
     fn holder_is(&mut self, holder: u32) {
-        if self.holder != holder {
-            (self.holder, self.part_ns) = (holder, 0);
+        if load(&self.holder) != holder {
+            store(holder, &mut self.holder);
+            self.part_ns = 0;
             self.holders.known = known::NOTHING;
         }
     }
@@ -652,7 +711,7 @@ impl Division {
     /// What is known at the end of the present piece is of that thread: if it is another's, nothing is known of the holder.
     #[inline(always)]
     fn is_told_by(&mut self, thread: u32) {
-        if thread != self.holder {
+        if thread != load(&self.holder) {
             self.holders.known = known::NOTHING;
         }
     }
@@ -670,7 +729,7 @@ impl Division {
             return;
         }
         let mut ns = at_ns - self.since_ns;
-        if self.holder == NOBODY {
+        if load(&self.holder) == NOBODY {
             let dropped = turns.get(self.dropped_number).unwrap_or(&Turn::NONE);
             let in_line_from_ns = self.in_line_from_ns.max(self.since_ns);
             let in_line_ns = self
@@ -680,7 +739,7 @@ impl Division {
             ns = dropped.free_ns(self.since_ns, at_ns).max(in_line_ns);
         }
         self.since_ns = at_ns;
-        if self.holder != UNKNOWN && self.holder != self.waiter && ns > 0 {
+        if load(&self.holder) != UNKNOWN && load(&self.holder) != self.waiter && ns > 0 {
             self.part_ns += ns;
             tell(&Piece {
                 number: self.number,
@@ -696,7 +755,8 @@ impl Division {
 const _: () = {
     assert!(size_of::<Turn>() == 112);
     assert!(size_of::<Turns>() == 7184);
-    assert!(size_of::<Division>() == 144);
+    assert!(size_of::<SeenTurn>() == 24);
+    assert!(size_of::<Division>() == 168);
     assert!(size_of::<BlockedKey>() == 24);
     assert!(size_of::<Blocked>() == 48);
     assert!(size_of::<SleepKey>() == 32);

@@ -63,8 +63,9 @@ pub fn sleeps(
     Some(())
 }
 
-/// Its sleep is over; `result` as a futex call tells it.
-#[inline(always)]
+/// Its sleep is over; `result` as a futex call tells it. A function of its own: the compiler would make one of each result that it knows, and the verifier
+/// walk through all of them.
+#[inline(never)]
 pub fn wakes_up(thread: &mut Thread, result: i64) {
     let now_ns = filter::now_ns();
     let cpu_ns = thread.sched.cpu_time_ns(now_ns);

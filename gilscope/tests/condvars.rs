@@ -60,7 +60,7 @@ fn every_wait_that_is_entered_is_returned_from() {
     let child = spin();
     let process = Process::open(child.0.id()).unwrap();
     let interpreter = Interpreter::find(&process).unwrap();
-    let mut probe = Probe::attach(&Limits::default()).unwrap();
+    let mut probe = Probe::attach(&Limits::default(), None).unwrap();
     let found = hooks(modules(&process).unwrap().filter_map(Result::ok)).unwrap();
     assert!(!found.offsets.returns.is_empty());
     probe.attach_condvars(process.pid, &found).unwrap();

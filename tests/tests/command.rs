@@ -172,6 +172,23 @@ for one in threads: one.join()";
     assert!(process.gil_wait().number("count") >= 4, "{process:?}");
 }
 
+/// Uprobes can only be put where the C library is, once the command has it; all that takes long is done before.
+#[test]
+fn a_short_command_is_seen_by_uprobes() {
+    let script = "
+import threading, time
+def busy():
+    end = time.monotonic() + 0.3
+    while time.monotonic() < end: pass
+threads = [threading.Thread(target=busy) for _ in range(4)]
+for one in threads: one.start()
+for one in threads: one.join()";
+    let traced = Tracer::launch(&["--source", "uprobe"], &python_script(script)).end();
+    assert_eq!(traced.ended.status, 0);
+    let process = traced.report.only_process();
+    assert!(process.gil_wait().number("count") >= 4, "{process:?}");
+}
+
 #[test]
 fn children_are_followed() {
     let script = "

@@ -3,7 +3,7 @@
 use super::{
     ProbeError,
     callers::{self, Libraries, Library},
-    load::{self, Limits, chain, refused},
+    load::{self, Limits, chain, refused, without_signals},
     plan::Hooks,
     tracefs::Tracefs,
 };
@@ -95,11 +95,16 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Loads and attaches; no process is followed yet.
+    /// Loads and attaches; no process is followed yet. What only `source` needs is ready at once where it is asked for, else when a
+    /// process needs it.
     ///
     /// # Errors
     /// [`ProbeError`] with what the kernel refused.
-    pub fn attach(limits: &Limits) -> Result<Self, ProbeError> {
+    pub fn attach(limits: &Limits, source: Option<WaitSource>) -> Result<Self, ProbeError> {
+        without_signals(|| Self::load(limits, source))
+    }
+
+    fn load(limits: &Limits, source: Option<WaitSource>) -> Result<Self, ProbeError> {
         let tracefs = Tracefs::open()?;
         tracefs.check("syscalls/sys_enter_futex", &[("uaddr", 16), ("op", 24)])?;
         tracefs.check("syscalls/sys_exit_futex", &[("ret", 16)])?;
@@ -114,6 +119,9 @@ impl Probe {
         let clocks = attach_clocks(&mut ebpf);
         if let Err(error) = &clocks {
             log::warn!("{error}: what runs with the GIL held is not sampled");
+        }
+        if source == Some(WaitSource::Uprobe) {
+            load_condvars(&mut ebpf)?;
         }
         Self::open_maps(ebpf, clocks.is_ok())
     }
@@ -215,13 +223,11 @@ impl Probe {
             &hooks.offsets.returns,
             &hooks.offsets.signals,
         ];
+        without_signals(|| load_condvars(&mut self.ebpf))?;
         // The returns before the entries: an entry whose return goes unseen would sleep for ever.
         for index in [1, 0, 2] {
             let name = CONDVAR_PROGRAMS[index];
             let program: &mut UProbe = program(&mut self.ebpf, name)?;
-            if program.fd().is_err() {
-                program.load().map_err(|error| refused(name, &error))?;
-            }
             for offset in offsets[index] {
                 let scope = NonZeroU32::new(pid)
                     .map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
@@ -533,6 +539,16 @@ fn condvar(address: u64, word: u32) -> impl Iterator<Item = (u64, u32)> {
         .into_iter()
         .chain(waited_on)
         .map(move |(offset, word)| (address.wrapping_add(offset), word))
+}
+
+fn load_condvars(ebpf: &mut Ebpf) -> Result<(), ProbeError> {
+    for name in CONDVAR_PROGRAMS {
+        let program: &mut UProbe = program(ebpf, name)?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| refused(name, &error))?;
+        }
+    }
+    Ok(())
 }
 
 fn attach_tracepoint(

@@ -2,7 +2,10 @@
 
 use super::{ProbeError, btf::Btf, callers::MAX_CALLERS};
 use aya::{Ebpf, EbpfLoader, util::KernelVersion};
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+use nix::sys::{
+    resource::{RLIM_INFINITY, Resource, getrlimit},
+    signal::{SigSet, SigmaskHow},
+};
 use std::{error::Error, io};
 
 /// Built from `gilscope-ebpf` by `cargo xtask ebpf`.
@@ -100,6 +103,18 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .map_err(|error| refused("object", &error))
 }
 
+/// A signal that comes while the kernel checks a program ends that (`kernel/bpf/verifier.c`, `do_check`: `EAGAIN`), and aya would have it
+/// checked again with a log, which takes many times as long. So it comes when the work is done.
+pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
+    // What cannot be held back ends the check, as without this.
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok();
+    let result = work();
+    if let Some(Err(error)) = before.map(|before| before.thread_set_mask()) {
+        log::error!("signals stay blocked: {error}");
+    }
+    result
+}
+
 /// What it means that the kernel did not take a program or its maps.
 pub fn refused(program: &str, error: &(dyn Error + 'static)) -> ProbeError {
     match memory_limit() {
@@ -141,6 +156,7 @@ pub fn chain(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::sys::signal::Signal;
 
     fn without_room(kind: io::ErrorKind) -> aya::EbpfError {
         aya::EbpfError::MapError(aya::maps::MapError::CreateError {
@@ -154,5 +170,12 @@ mod tests {
         let refusal = without_room(io::ErrorKind::PermissionDenied);
         assert!(is_not_permitted(&refusal));
         assert!(!is_not_permitted(&without_room(io::ErrorKind::OutOfMemory)));
+    }
+
+    #[test]
+    fn signals_wait_until_the_work_is_done() {
+        let is_blocked = || SigSet::thread_get_mask().map(|mask| mask.contains(Signal::SIGCHLD));
+        assert_eq!(without_signals(is_blocked), Ok(true));
+        assert_eq!(is_blocked(), Ok(false));
     }
 }

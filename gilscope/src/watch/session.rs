@@ -55,7 +55,7 @@ impl Session {
             return Err(WatchError::PidNamespace);
         }
         Ok(Self {
-            probe: Probe::attach(&options.limits)?,
+            probe: Probe::attach(&options.limits, options.source)?,
             options,
             started_at: SystemTime::now(),
             origin_ns: now_ns(),
