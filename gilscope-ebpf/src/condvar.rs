@@ -18,7 +18,7 @@ const TIMED_OUT: u64 = 110;
 
 /// The present thread, if its process is measured this way, and what its first argument is.
 #[inline(always)]
-fn lock_of(ctx: &ProbeContext) -> Option<(&'static mut Thread, WordInfo)> {
+fn lock_of(ctx: &ProbeContext) -> Option<(&'static mut Thread, &'static WordInfo)> {
     let (tgid, tid) = filter::current();
     if filter::target(tgid)?.source != source::UPROBE {
         return None;
@@ -55,9 +55,9 @@ fn is_inner_call(thread: &Thread, info: &WordInfo, stack_pointer: u64) -> bool {
 #[uprobe]
 pub fn condvar_wait(ctx: ProbeContext) -> u32 {
     if let Some((thread, info)) = lock_of(&ctx)
-        && !is_inner_call(thread, &info, registers(&ctx).rsp)
+        && !is_inner_call(thread, info, registers(&ctx).rsp)
     {
-        if gil::sleeps(thread, &info, filter::now_ns(), true, None).is_some()
+        if gil::sleeps(thread, info, filter::now_ns(), true, None).is_some()
             && thread.wait.phase == phase::ASLEEP
         {
             thread.wait.stack_pointer = registers(&ctx).rsp;
@@ -89,10 +89,10 @@ pub fn condvar_wait_return(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn condvar_signal(ctx: ProbeContext) -> u32 {
     if let Some((thread, info)) = lock_of(&ctx)
-        && !is_inner_call(thread, &info, registers(&ctx).rsp)
+        && !is_inner_call(thread, info, registers(&ctx).rsp)
     {
         thread.wait.stack_pointer = 0;
-        gil::wakes_others(thread, &info, true);
+        gil::wakes_others(thread, info, true);
     }
     0
 }

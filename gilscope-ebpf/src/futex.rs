@@ -72,8 +72,8 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
         return None;
     };
     if wakes {
-        let owns_mutex = info.word == word::COND && gil::owner(&info)? == filter::own_tid(thread)?;
-        return gil::wakes_others(thread, &info, owns_mutex);
+        let owns_mutex = info.word == word::COND && gil::owner(info)? == filter::own_tid(thread)?;
+        return gil::wakes_others(thread, info, owns_mutex);
     }
     if op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET {
         let now_ns = filter::now_ns();
@@ -83,7 +83,7 @@ fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
             word::MUTEX | word::SWITCH_MUTEX if unclear => stack::inside_mutex_lock(thread.tgid),
             _ => None,
         };
-        return gil::sleeps(thread, &info, now_ns, op == FUTEX_WAIT_BITSET, locks);
+        return gil::sleeps(thread, info, now_ns, op == FUTEX_WAIT_BITSET, locks);
     }
     None
 }

@@ -12,9 +12,10 @@ use crate::{emit, filter, frames, holder, lock, maps::WORDS, stack};
 /// What a word of the process's is to a GIL, if it is one's. Not when the GIL has gone with its interpreter: user space
 /// learns that within a second, and meanwhile another's may lie in its place.
 #[inline(always)]
-pub fn word(key: WordKey) -> Option<WordInfo> {
-    // SAFETY: copied out at once.
-    let info = unsafe { WORDS.get(key) }.copied()?;
+pub fn word(key: WordKey) -> Option<&'static WordInfo> {
+    // SAFETY: written before its GIL is met. The memory outlasts the program that reads it (RCU); user space takes a word away with its process
+    // or its interpreter, whose id is looked at next. A copy would not be at one instant either, and take the stack.
+    let info = unsafe { WORDS.get(key) }?;
     if info.interpreter_id_address == 0 {
         return Some(info);
     }
@@ -23,8 +24,8 @@ pub fn word(key: WordKey) -> Option<WordInfo> {
     (id == Ok(info.interpreter_id)).then_some(info)
 }
 
-/// The thread goes to sleep on one of a GIL's words.
-#[inline(always)]
+/// The thread goes to sleep on one of a GIL's words. A function of its own: its stack is not there while another lock's is needed.
+#[inline(never)]
 pub fn sleeps(
     thread: &mut Thread,
     info: &WordInfo,
@@ -196,7 +197,7 @@ pub fn has_nothing_to_tell(thread: &mut Thread, address: u64) -> bool {
 }
 
 /// It wakes others on one of a GIL's words.
-#[inline(always)]
+#[inline(never)]
 pub fn wakes_others(thread: &mut Thread, info: &WordInfo, owns_mutex: bool) -> Option<()> {
     lock::uses_gil(thread);
     let now_ns = filter::now_ns();

@@ -30,8 +30,8 @@ const FRAME_WORDS: usize = 8;
 /// Whether a sleep on a mutex was called by `pthread_mutex_lock`, where that can be told: the return
 /// address into it is among the first words of the stack. If not, a condition variable takes the
 /// mutex back (glibc `nptl/pthread_mutex_cond_lock.c`: the same source, compiled under another
-/// name).
-#[inline(always)]
+/// name). A function of its own: the programs' stack is small.
+#[inline(never)]
 pub fn inside_mutex_lock(tgid: u32) -> Option<bool> {
     if !maps::has_task_registers() {
         return None;

@@ -12,6 +12,7 @@ mod install;
 mod package;
 mod record;
 mod rustc;
+mod stack;
 mod toolchain;
 
 use package::Package;
@@ -60,6 +61,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn write(root: &Path, package: &Package, tools: &Tools, target: &Path) -> Result<()> {
     let object = build::object(root, package, tools, target)?;
+    stack::demand_room(&object)?;
     let record = Record::of(root, package, tools.versions.clone(), &object)?;
     let path = root.join(package.object);
     if let Some(folder) = path.parent() {
@@ -112,6 +114,15 @@ mod tests {
         for package in package::PACKAGES {
             let record = Record::read(&root, package).unwrap();
             record.demand_fresh(&root, package).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_stack_of_every_kernel_is_large_enough_for_them() {
+        let root = crate::workspace::root();
+        for package in package::PACKAGES {
+            let object = fs::read(root.join(package.object)).unwrap();
+            stack::demand_room(&object).unwrap();
         }
     }
 }
