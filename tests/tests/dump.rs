@@ -2,9 +2,11 @@
 //! programs are none.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use gilscope_tests::{Ended, Python, Running, builds, kernel, need_root, python, run, until};
+use gilscope_tests::{
+    Ended, Python, Running, builds, environment_with, kernel, need_root, python, run, until,
+};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, process::Command};
+use std::{collections::BTreeMap, path::Path, process::Command};
 
 const STACKS: &str = include_str!("../workloads/stacks.py");
 const DEADLOCKS: &str = include_str!("../workloads/deadlocks.py");
@@ -95,6 +97,77 @@ fn functions_files_and_lines_are_python_s_own() {
         assert_eq!(main["doing"]["name"], "read", "{main:#}");
         assert!(functions(main).len() >= 2, "{main:#}");
     }
+}
+
+/// What py-spy says of each thread: its functions as above, the innermost first.
+fn py_spy_s(program: &Path, pid: u32) -> Result<BTreeMap<u64, Vec<Value>>, String> {
+    let mut command = Command::new(program);
+    command.args(["dump", "--json", "--full-filenames", "--pid"]);
+    let ended = Running::start(command.arg(pid.to_string())).end();
+    if ended.status != 0 {
+        return Err(ended.stderr);
+    }
+    let threads: Vec<Value> = serde_json::from_str(&ended.stdout).unwrap();
+    let threads = threads.iter().map(|thread| {
+        let frames = thread["frames"].as_array().unwrap().iter();
+        let frames = frames.map(|it| json!([it["name"], it["filename"], it["line"]]));
+        (thread["os_thread_id"].as_u64().unwrap(), frames.collect())
+    });
+    Ok(threads.collect())
+}
+
+/// The functions and files are the same. The lines too, but where py-spy's differs from Python's own: it takes a line table's large steps for small
+/// ones.
+#[test]
+fn py_spy_says_the_same() {
+    need_root();
+    let bin = match environment_with("py-spy==0.4.3", Path::new(env!("CARGO_TARGET_TMPDIR"))) {
+        Ok(bin) => bin,
+        Err(reason) => {
+            println!("skipped: PyPI's py-spy cannot be had: {reason}");
+            return;
+        }
+    };
+    let mut judged = Vec::new();
+    for python in builds() {
+        let target = Running::start(&mut script(&python, STACKS, &[]));
+        let told: Value = serde_json::from_str(&target.prints("functions")).unwrap();
+        kernel::idle_threads(target.pid());
+        let py_spy_s = match py_spy_s(&bin.join("py-spy"), target.pid()) {
+            Ok(threads) => threads,
+            Err(reason) => {
+                let reason = reason.lines().next().unwrap_or_default();
+                println!("skipped: py-spy cannot read {}: {reason}", python.name);
+                continue;
+            }
+        };
+        let dump = dump(target.pid());
+        let (mut lines, mut other_lines) = (0, 0);
+        for (tid, theirs) in &py_spy_s {
+            let ours = functions(thread(&dump, *tid));
+            assert_eq!(ours.len(), theirs.len().min(MAX_FRAMES), "{}", python.name);
+            let python_s = &told["functions"][tid.to_string()];
+            for (at, (our, their)) in ours.iter().zip(theirs).enumerate() {
+                // Qualified from 3.11 on.
+                let has_name = [&our[0], &our[3]].contains(&&their[0]);
+                assert!(has_name && our[1] == their[1], "{our} {their}");
+                lines += 1;
+                if our[2] != their[2] {
+                    other_lines += 1;
+                    assert_eq!(our[2], python_s[at][2], "{our} {their}");
+                }
+            }
+        }
+        println!(
+            "{}: {} threads, {lines} lines, {other_lines} of them not Python's own in py-spy's",
+            python.name,
+            py_spy_s.len()
+        );
+        judged.push(python.version);
+    }
+    let minors = judged.iter().filter_map(|version| version.rsplit_once('.'));
+    let minors: std::collections::BTreeSet<_> = minors.map(|(minor, _)| minor).collect();
+    assert!(minors.contains(&"2.7") && minors.len() >= 8, "{minors:?}");
 }
 
 /// A process that its parent may not have the time to end.
