@@ -1,5 +1,5 @@
-//! Whether garbage is collected, read of real interpreters: a program that does nothing else is seen to do so, and one that never
-//! does is not. Needs root, to read another process, and for the interpreters that have a root folder of their own.
+//! Whether garbage is collected, and how often it was, read of real interpreters: a program that does nothing else is seen to do so, and one
+//! that never does is not; the counts are those that the program itself tells. Needs root, to read another process, and for the interpreters that have a root folder of their own.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use gilscope::interpreter::Interpreter;
@@ -38,6 +38,62 @@ const BETWEEN: Duration = Duration::from_micros(700);
 fn is_hidden(python: &Python) -> bool {
     let is_old = |version| python.version.starts_with(version);
     python.is_stripped && ["2.7.", "3.6."].into_iter().any(is_old)
+}
+
+/// Collects what it is told to, and nothing else, and says what `gc.get_stats` says.
+const COUNTING: &str = "
+import gc, json, sys
+gc.disable()
+said = 0
+def say():
+    global said
+    stats = getattr(gc, 'get_stats', lambda: [])()
+    sys.stdout.write('%d:' % said + json.dumps([[one['collections'], one.get('duration')] for one in stats]) + '\\n')
+    sys.stdout.flush()
+    said += 1
+say()
+for line in iter(sys.stdin.readline, ''):
+    for generation in line.split(): gc.collect(int(generation))
+    say()
+";
+const TOLD_TO: [&str; 3] = ["0", "2 2 1 1 1", "0 0 0 0 0 0 0 0 0 0 0 0 0 0 2 2 2 2"];
+
+/// Whether they lie in a known place.
+fn has_counters(python: &Python) -> bool {
+    let is_old = |version| python.version.starts_with(version);
+    !["2.7.", "3.6."].into_iter().any(is_old)
+}
+
+#[test]
+fn they_are_counted_as_python_itself_counts() {
+    let is_root = nix::unistd::geteuid().is_root();
+    for python in interpreters() {
+        if python.root().is_some() && !is_root {
+            println!("skipped: {}: needs root", python.name);
+            continue;
+        }
+        let mut running = Running::start(&mut python.script(COUNTING));
+        let mut said = running.prints("0:");
+        let process = Process::open(running.pid()).unwrap();
+        let interpreter = Interpreter::find(&process).unwrap();
+        for (told_to, next) in TOLD_TO.iter().zip(1..) {
+            let found = interpreter.collections(process.memory());
+            assert_eq!(found.is_some(), has_counters(&python), "{}", python.name);
+            if let Some(found) = found {
+                let said: [(u64, Option<f64>); 3] = serde_json::from_str(&said[2..]).unwrap();
+                println!("{}: {found:?}", python.name);
+                let counts = said.map(|(count, _)| count);
+                assert_eq!(found.map(|it| it.count), counts, "{}", python.name);
+                for (found, (_, seconds)) in found.iter().zip(said) {
+                    assert_eq!(found.sum_ns.is_some(), seconds.is_some());
+                    let apart = found.sum_ns.unwrap_or(0) as f64 / 1e9 - seconds.unwrap_or(0.0);
+                    assert!(apart.abs() < 1e-6, "{found:?}: {seconds:?} s");
+                }
+            }
+            running.tell(told_to);
+            said = running.prints(&format!("{next}:"));
+        }
+    }
 }
 
 #[test]

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use gilscope_tests::{
-    Held, Histogram, Process, Python, Running, Thread, environment_with, interpreters, need_root,
-    python,
+    Held, Histogram, Process, Python, Running, Thread, Tracer, environment_with, interpreters,
+    need_root, python,
 };
 
 const READ_HDR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/read_hdr.py");
@@ -202,4 +202,28 @@ fn read_elsewhere(reader: &Path, hdr: &str) -> serde_json::Value {
     let ended = reading.end();
     assert_eq!(ended.status, 0, "{ended:?}");
     serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[test]
+fn collections_are_those_that_the_program_made() {
+    need_root();
+    let script = "
+import gc, sys
+gc.disable()
+print('ready', flush=True)
+sys.stdin.readline()
+for generation in [0] * 20 + [1] * 3 + [2] * 5: gc.collect(generation)
+print('done', flush=True)
+sys.stdin.readline()";
+    let mut target = Running::start(&mut python().script(script));
+    target.prints("ready");
+    let pid = target.pid();
+    let tracer = Tracer::attach(&[pid]);
+    target.tell("collect");
+    target.prints("done");
+    let traced = tracer.finish();
+    let process = traced.report.process(pid);
+    let generations = process.0["collections"]["generations"].as_array().unwrap();
+    let counts: Vec<_> = generations.iter().map(|it| it["count"].clone()).collect();
+    assert_eq!(counts, [20, 3, 5], "{process:?}");
 }

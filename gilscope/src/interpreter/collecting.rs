@@ -29,7 +29,7 @@ impl Interpreter {
 impl Flag {
     /// Of an interpreter with its `_PyRuntime` at this address.
     pub(super) fn of_runtime(address: u64, layout: &Layout) -> Option<Flag> {
-        Some(match layout.collecting? {
+        Some(match layout.collector?.collecting {
             Collecting::InRuntime(offset) => Flag::At(address.wrapping_add(offset)),
             Collecting::InInterpreter(flag) => Flag::InInterpreter {
                 tstate_interpreter: layout.tstate_interpreter,

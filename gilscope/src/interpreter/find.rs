@@ -64,8 +64,13 @@ impl Interpreter {
 
     /// Address of `_PyRuntime`, which is there from 3.7 on.
     pub fn runtime(&self) -> Option<u64> {
-        match self.place {
-            Place::Runtime(address, _) => Some(address),
+        self.layout().map(|(address, _)| address)
+    }
+
+    /// Address of `_PyRuntime`, and the way from there.
+    pub(super) fn layout(&self) -> Option<(u64, &Layout)> {
+        match &self.place {
+            Place::Runtime(address, layout) => Some((*address, layout)),
             Place::Statics(_) | Place::Semaphore(_) => None,
         }
     }

@@ -63,6 +63,19 @@ pub(super) fn gils(memory: Memory, runtime: u64, layout: &Layout) -> Result<Vec<
     }
 }
 
+/// Address of the main interpreter.
+pub(super) fn main(memory: Memory, runtime: u64, layout: &Layout) -> Option<u64> {
+    let reader = Reader {
+        memory,
+        runtime,
+        layout,
+    };
+    let all = reader.interpreters().ok()?;
+    // Ids count up from 0 (Python/pystate.c).
+    let main = all.iter().find(|interpreter| interpreter.id == 0)?;
+    Some(main.address)
+}
+
 struct Reader<'a> {
     memory: Memory,
     runtime: u64,

@@ -3,10 +3,11 @@
 //! What is known of each version is data in [`layout`]; [`locate`] follows it through the target's
 //! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Its threads are in
 //! [`threads`], the functions that they run in [`stacks`], those that the kernel saw them run in [`recorded`], whether it collects
-//! garbage in [`collecting`], and what it calls its threads in [`names`]. Attaching to what is found is not this room's job.
+//! garbage in [`collecting`], how often it has in [`collections`], and what it calls its threads in [`names`]. Attaching to what is found is not this room's job.
 
 mod code;
 mod collecting;
+mod collections;
 mod detect;
 mod error;
 mod find;

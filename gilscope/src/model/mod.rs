@@ -4,6 +4,7 @@
 //! the same road.
 
 mod call;
+mod collections;
 mod dump;
 mod event;
 mod finding;
@@ -17,6 +18,7 @@ mod stack;
 mod storm;
 
 pub use call::{Call, system_call};
+pub use collections::{Collections, Generation};
 pub use dump::{
     DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpGil, DumpLock, DumpThread, Owner,
     Resource,

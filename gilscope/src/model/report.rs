@@ -3,6 +3,7 @@
 //! Fields are only added within a version. Times are nanoseconds (`_ns`); `_at_ns` counts from
 //! [`Report::started_at`]. An `Option` is `null` where the figure is not known.
 
+use super::collections::Collections;
 use super::finding::Finding;
 use super::gil::{FoundBy, WaitSource};
 use super::lock::{LockKind, Purpose};
@@ -116,6 +117,8 @@ pub struct ProcessReport {
     pub on_cpu_samples: Option<OnCpuSamples>,
     /// Of that, the native functions, most often first; 100 at most.
     pub native_at: Vec<NativeAt>,
+    /// Garbage collections of its main interpreter; `None` where it does not tell.
+    pub collections: Option<Collections>,
     /// The stacks that are named here, by their index.
     pub stacks: Vec<PythonStack>,
     /// Locks that are no GIL, most waited for first.

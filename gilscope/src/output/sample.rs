@@ -1,11 +1,11 @@
 //! A report for the tests of this room.
 
 use crate::model::{
-    AsleepWithGil, BlockedAt, BlockedBy, CpuTime, Evidence, Finding, FoundBy, Frame, GilInfo,
-    GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind, LockReport, Loss, NativeAt,
-    OnCpuSamples, ProcessReport, Purpose, PythonStack, Report, Rule, SCHEMA, SCHEMA_VERSION, Storm,
-    StormHolder, StormKind, StormThread, ThreadReport, TickSource, Unfinished, WaitLoss,
-    WaitSource, WaitsAfter, WhatIf,
+    AsleepWithGil, BlockedAt, BlockedBy, Collections, CpuTime, Evidence, Finding, FoundBy, Frame,
+    Generation, GilInfo, GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind,
+    LockReport, Loss, NativeAt, OnCpuSamples, ProcessReport, Purpose, PythonStack, Report, Rule,
+    SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind, StormThread, ThreadReport, TickSource,
+    Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -163,6 +163,14 @@ pub(super) fn process() -> ProcessReport {
             function: Some("crc32_z".to_owned()),
             samples: 40,
         }],
+        collections: Some(Collections {
+            from_ns: 20 * MS,
+            until_ns: 59_920 * MS,
+            generations: [(310, 31), (28, 14), (2, 60)].map(|(count, ms)| Generation {
+                count,
+                sum_ns: Some(ms * MS),
+            }),
+        }),
         stacks: vec![stack("handle", 12), stack("render", 98)],
         locks: Vec::new(),
         other_locks: None,

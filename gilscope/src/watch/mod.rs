@@ -2,6 +2,7 @@
 
 mod begin;
 mod clock;
+mod collections;
 mod dump;
 mod error;
 mod host;

@@ -3,6 +3,7 @@
 use super::{
     Options, WatchError, begin,
     clock::{cpu_time_ns, now_ns},
+    collections::Collections,
     dump,
     host::tick_source,
     locks,
@@ -64,6 +65,7 @@ pub struct Watched {
     stacks: Option<RecordedStacks>,
     sampler: Sampler,
     on_cpu: OnCpu,
+    collections: Collections,
     analysis: analyse::Process,
     max_locks: usize,
     storms: StormThresholds,
@@ -107,6 +109,7 @@ impl Watched {
             stacks: None,
             sampler: Sampler::default(),
             on_cpu: OnCpu::default(),
+            collections: Collections::default(),
             origin_ns,
             from_ns,
             tids: Tids::default(),
@@ -116,7 +119,10 @@ impl Watched {
             program_began_ns: from_ns,
         };
         match watched.begin_in_kernel(probe) {
-            Ok(()) => Ok(watched),
+            Ok(()) => {
+                watched.look_at_collections(now_ns());
+                Ok(watched)
+            }
             Err(error) => {
                 watched.release(probe);
                 Err(error)
@@ -359,6 +365,7 @@ impl Watched {
         self.stacks = None;
         self.sampler = Sampler::default();
         self.on_cpu = OnCpu::default();
+        self.collections = Collections::default();
         self.names_tried.clear();
         // One that is ending has no arguments any more.
         if let Ok(process) = target::Process::open(self.process.pid)
@@ -580,6 +587,13 @@ impl Watched {
         }
     }
 
+    fn look_at_collections(&mut self, at_ns: u64) {
+        if let Some(interpreter) = self.interpreter.as_ref().filter(|_| self.ended.is_none()) {
+            let memory = self.process.memory();
+            self.collections.look(interpreter, memory, at_ns);
+        }
+    }
+
     /// Looks who has its GILs.
     pub fn sample(&mut self, at_ns: u64) {
         if self.ended.is_some() {
@@ -588,6 +602,7 @@ impl Watched {
         let Some(interpreter) = self.interpreter.clone() else {
             return;
         };
+        self.look_at_collections(at_ns);
         let gils = self.gils.iter().filter(|it| it.lives && it.gil.enabled);
         let gils: Vec<_> = gils.map(|it| (it.info.id, it.gil.clone())).collect();
         for (gil_id, gil) in gils {
@@ -782,6 +797,7 @@ impl Watched {
         let interpreter = self.interpreter.as_ref().filter(|_| is_alive);
         // One that ends just now has no more to say.
         let dump = interpreter.and_then(|it| dump::take(&self.process, it).ok());
+        self.look_at_collections(end_ns);
         let end_ns = self.ended.map_or(end_ns, |(at_ns, _)| at_ns);
         self.analysis.apply(Event::Look(Look {
             at_ns: end_ns,
@@ -821,6 +837,7 @@ impl Watched {
             held_at: Vec::new(),
             on_cpu_samples: has_clocks.then_some(on_cpu_samples),
             native_at,
+            collections: self.collections.finish(self.origin_ns),
             stacks: findings.stacks,
             locks: findings.locks,
             other_locks: findings.other_locks,

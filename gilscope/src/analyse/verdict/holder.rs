@@ -74,10 +74,14 @@ pub(super) fn gc_pauses(case: &Case<'_>) -> Option<Found> {
         "{} was collecting garbage, with the GIL held, in {looks:.0} % of the looks at it; others waited for it {contended:.1} % of the time.",
         first(case, &threads),
     );
-    let figures = vec![
+    let mut figures = vec![
         evidence("collecting_looks_percent", looks),
         evidence("contended_percent", contended),
     ];
+    if let Some(collections) = &case.process.collections {
+        let [_, _, full] = collections.generations;
+        figures.push(evidence("generation_2_collections", full.count as f64));
+    }
     let suggestion = "Collect less often (gc.set_threshold), and leave out what stays (gc.freeze after start-up); make fewer objects in cycles.";
     let place = case.sampled_at(Doing::Collecting);
     Some(Found::new(says, figures, suggestion).of(threads).at(place))

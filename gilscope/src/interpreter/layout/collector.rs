@@ -1,5 +1,6 @@
 //! `int collecting`: 1 from the beginning of a garbage collection to its end, else 0 (2.7 – 3.15: Modules/gcmodule.c to 3.12, Python/gc.c
-//! and Python/gc_free_threading.c from 3.13 on). In free-threaded builds too, where a collection has several stop-the-world pauses.
+//! and Python/gc_free_threading.c from 3.13 on). In free-threaded builds too, where a collection has several stop-the-world pauses. From 3.7 on it is
+//! known as well where collections are counted.
 
 use super::super::version::{Level, Version};
 use super::debug_offsets::MAX_OFFSET;
@@ -12,6 +13,68 @@ pub enum Collecting {
     /// Each interpreter has one, this far into it (3.9+).
     InInterpreter(u64),
 }
+
+/// Where an interpreter counts its collections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collections {
+    /// As [`COUNTED`] says, so far before `collecting`.
+    Before(u64),
+    /// As [`BUFFERED`] says, by a pointer that lies so far before it.
+    PointerBefore(u64),
+}
+
+/// What is known of a version's collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// Whether it is at work.
+    pub collecting: Collecting,
+    /// How often it has been; `None` where that is not known.
+    pub collections: Option<Collections>,
+}
+
+/// Generations (`NUM_GENERATIONS`).
+pub const GENERATIONS: usize = 3;
+
+/// `struct gc_generation_stats generation_stats[3]`, right before `collecting` (3.7 – 3.14: the headers and the DWARF named below).
+pub struct Counted {
+    /// Bytes of each.
+    pub size: usize,
+    /// `collections` in each.
+    pub collections: usize,
+}
+
+/// To 3.14.
+pub const COUNTED: Counted = Counted {
+    size: 24,
+    collections: 0,
+};
+
+/// `struct gc_stats` (Include/internal/pycore_interp_structs.h, the DWARF of Debian's 3.15.2): the last collections of each generation in a ring,
+/// where each has the sums up to it.
+pub struct Buffered {
+    /// Bytes in all.
+    pub size: usize,
+    /// Where the ring of each generation is, and how many it has.
+    pub rings: [(usize, usize); GENERATIONS],
+    /// `update_seq`, which changes while one is written.
+    pub update: usize,
+    /// Bytes of each.
+    pub item_size: usize,
+    /// `collections` in each.
+    pub collections: usize,
+    /// `duration` in each: seconds, as a double.
+    pub duration: usize,
+}
+
+/// From 3.15 on.
+pub const BUFFERED: Buffered = Buffered {
+    size: 1120,
+    rings: [(0, 11), (712, 3), (912, 3)],
+    update: 1112,
+    item_size: 64,
+    collections: 16,
+    duration: 48,
+};
 
 /// To 3.6, `static int` of Modules/gcmodule.c: only an unstripped file names it. Checked live on 2.7.18 and 3.6.15.
 pub const COLLECTING_VARIABLE: &str = "collecting";
@@ -56,6 +119,8 @@ struct Order {
     gc: usize,
     /// `gc.size`; `gc.collecting` follows.
     gc_size: usize,
+    /// `gc.generation_stats_size`, which `gc.generation_stats` follows, where they are.
+    statistics_size: Option<usize>,
 }
 
 /// 3.13: compiled with the headers of 3.13.0 and 3.13.5 (normal, musl, free-threaded). All: the DWARF of Debian's 3.13.5, 3.14.8 and
@@ -65,17 +130,20 @@ const ORDERS: &[Order] = &[
         minor: 13,
         gc: 80,
         gc_size: 568,
+        statistics_size: None,
     },
     // Has `threads_main` before the first, and more between the two; 3.15 more yet.
     Order {
         minor: 14,
         gc: 88,
         gc_size: 648,
+        statistics_size: None,
     },
     Order {
         minor: 15,
         gc: 88,
         gc_size: 752,
+        statistics_size: Some(776),
     },
 ];
 
@@ -83,17 +151,22 @@ const ORDERS: &[Order] = &[
 const INTERPRETER_SIZE: usize = 48;
 
 /// The place in 3.7 – 3.12; `None` for any other. A micro version that is not known counts as the newest.
-pub(super) fn of_version(version: Version) -> Option<Collecting> {
+pub(super) fn of_version(version: Version) -> Option<Collector> {
     let micro = version.micro.unwrap_or(u8::MAX);
     let fits =
         |k: &&Known| version.major == 3 && k.minor == version.minor && k.since_micro <= micro;
     let known = KNOWN.iter().rev().find(fits)?;
-    Some(known.collecting)
+    Some(Collector {
+        collecting: known.collecting,
+        collections: Some(COUNTED_BEFORE),
+    })
 }
+
+const COUNTED_BEFORE: Collections = Collections::Before((GENERATIONS * COUNTED.size) as u64);
 
 /// The place in 3.13+, by the `_Py_DebugOffsets` of the target; `None` where that is not known or cannot be. The table may change from
 /// one pre-release to the next, but not between releases of a minor version (Python/remote_debugging.c, 3.14).
-pub(super) fn from_debug_offsets(table: &[u8], version: Version) -> Option<Collecting> {
+pub(super) fn from_debug_offsets(table: &[u8], version: Version) -> Option<Collector> {
     let is_its = |o: &&Order| version.major == 3 && o.minor == version.minor;
     let order = ORDERS.iter().find(is_its)?;
     let offset = |at: usize| {
@@ -106,7 +179,20 @@ pub(super) fn from_debug_offsets(table: &[u8], version: Version) -> Option<Colle
     let fits = version.level == Level::Final
         && within + size_of::<i32>() as u64 <= gc_size
         && gc + gc_size <= offset(INTERPRETER_SIZE)?;
-    fits.then_some(Collecting::InInterpreter(gc + within))
+    let collections = match order.statistics_size {
+        None => Some(COUNTED_BEFORE),
+        Some(at) => pointer_before(offset(at)?, offset(at + 8)?, within),
+    };
+    fits.then_some(Collector {
+        collecting: Collecting::InInterpreter(gc + within),
+        collections,
+    })
+}
+
+/// Another size has other members.
+fn pointer_before(size: u64, pointer: u64, collecting: u64) -> Option<Collections> {
+    let before = collecting.checked_sub(pointer)?;
+    (size == BUFFERED.size as u64).then_some(Collections::PointerBefore(before))
 }
 
 #[cfg(test)]
@@ -165,16 +251,45 @@ mod tests {
 
     #[test]
     fn early_3_7_differs() {
-        let place = |hex| of_version(version(hex));
+        let place = |hex| of_version(version(hex)).map(|it| it.collecting);
         assert_eq!(place(0x0307_03F0), Some(Collecting::InRuntime(544)));
         assert_eq!(place(0x0307_04F0), Some(Collecting::InRuntime(632)));
-        assert_eq!(of_version(Version::of(3, 7)), place(0x0307_10F0));
+        let latest = of_version(Version::of(3, 7)).unwrap().collecting;
+        assert_eq!(Some(latest), place(0x0307_10F0));
     }
 
     #[test]
     fn a_good_table() {
         let place = from_debug_offsets(&table(), version(HEX));
-        assert_eq!(place, Some(Collecting::InInterpreter(7600)));
+        let collecting = Collecting::InInterpreter(7600);
+        let collections = Some(Collections::Before(72));
+        assert_eq!(
+            place,
+            Some(Collector {
+                collecting,
+                collections
+            })
+        );
+    }
+
+    /// As Debian's 3.15.2 has it.
+    #[test]
+    fn buffers_of_another_size_are_not_read() {
+        let place = |size| {
+            let mut table = vec![0; DEBUG_OFFSETS_SIZE];
+            let words = [(752, 176), (760, 112), (776, size), (784, 104)];
+            for (at, word) in [(INTERPRETER_SIZE, 225_864), (88, 7408)]
+                .into_iter()
+                .chain(words)
+            {
+                put(&mut table, at, word);
+            }
+            let found = from_debug_offsets(&table, version(0x030F_02F0)).unwrap();
+            assert_eq!(found.collecting, Collecting::InInterpreter(7520));
+            found.collections
+        };
+        assert_eq!(place(1120), Some(Collections::PointerBefore(8)));
+        assert_eq!(place(1112), None);
     }
 
     #[test]
@@ -210,6 +325,8 @@ mod tests {
     fn the_places_are_in_what_is_read() {
         for order in ORDERS {
             assert!(order.gc_size + 16 <= DEBUG_OFFSETS_SIZE);
+            let statistics = order.statistics_size.unwrap_or(0);
+            assert!(statistics + 16 <= DEBUG_OFFSETS_SIZE);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::super::version::Version;
 use super::{GilFields, GilPlace, Layout, collector};
 
 /// The most that is read of it: enough for every field used here.
-pub const DEBUG_OFFSETS_SIZE: usize = 768;
+pub const DEBUG_OFFSETS_SIZE: usize = 792;
 /// `_Py_Debug_Cookie` (Include/internal/pycore_debug_offsets.h).
 const COOKIE: &[u8; 8] = b"xdebugpy";
 
@@ -101,7 +101,7 @@ pub fn from_debug_offsets(table: &[u8], version: Version) -> Result<Option<Layou
         gil,
         fields,
         free_threaded,
-        collecting: collector::from_debug_offsets(table, version),
+        collector: collector::from_debug_offsets(table, version),
     }))
 }
 

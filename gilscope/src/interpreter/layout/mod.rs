@@ -16,7 +16,9 @@ mod library;
 mod runtime;
 mod statics;
 
-pub use collector::{COLLECTING_VARIABLE, Collecting};
+pub use collector::{
+    BUFFERED, COLLECTING_VARIABLE, COUNTED, Collecting, Collections, Collector, GENERATIONS,
+};
 pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
 pub use frame_table::frames;
 pub use frames::{
@@ -73,6 +75,6 @@ pub struct Layout {
     pub fields: GilFields,
     /// Built with `--disable-gil`.
     pub free_threaded: bool,
-    /// Where it tells whether garbage is collected; `None` where that is not known.
-    pub collecting: Option<Collecting>,
+    /// What it tells of its garbage collector; `None` where that is not known.
+    pub collector: Option<Collector>,
 }

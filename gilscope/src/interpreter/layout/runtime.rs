@@ -66,7 +66,7 @@ pub fn of_version(version: Version) -> Option<Layout> {
         gil: known.gil,
         fields: GilFields::NORMAL,
         free_threaded: false,
-        collecting: collector::of_version(version),
+        collector: collector::of_version(version),
     })
 }
 
@@ -85,7 +85,7 @@ mod tests {
         for minor in 0..=u8::MAX {
             let known = of_version(Version::of(3, minor));
             assert_eq!(known.is_some(), (7..=12).contains(&minor), "3.{minor}");
-            assert!(known.is_none_or(|layout| layout.collecting.is_some()));
+            assert!(known.is_none_or(|layout| layout.collector.is_some()));
         }
         assert_eq!(of_version(Version::of(2, 7)), None);
         assert_eq!(of_version(Version::of(4, 7)), None);

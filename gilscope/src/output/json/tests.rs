@@ -84,6 +84,7 @@ fn bare() -> Report {
             function: None,
             ..process().native_at.remove(0)
         }],
+        collections: None,
         gil_wait,
         ended,
         threads: vec![none, waited],
@@ -252,7 +253,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 43);
+    assert_eq!(nullable, 45);
 }
 
 #[test]

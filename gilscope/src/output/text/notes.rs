@@ -23,6 +23,7 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
         switches.chain(others.clone().map(|others| &others.forced_switch)),
     )?;
     write_context_switches(out, process)?;
+    write_collections(out, process)?;
     let unfinished = gils().map(|gil: &GilWaits| gil.unfinished);
     write_unfinished(
         out,
@@ -86,6 +87,29 @@ fn write_context_switches(out: &mut dyn Write, process: &ProcessReport) -> io::R
         count(all),
         count(for_gil),
         counted(futile, "futile wake-up"),
+    )
+}
+
+/// How often the interpreter has collected garbage, where it tells and somebody may have waited for it.
+fn write_collections(out: &mut dyn Write, process: &ProcessReport) -> io::Result<()> {
+    let Some(collections) = process.collections.filter(|_| process.gil_wait.count > 0) else {
+        return Ok(());
+    };
+    let [young, middle, full] = collections.generations;
+    if [young, middle, full].iter().all(|it| it.count == 0) {
+        return Ok(());
+    }
+    let sums = collections.generations.map(|generation| generation.sum_ns);
+    let sum_ns = sums
+        .into_iter()
+        .try_fold(0_u64, |sum, ns| Some(sum.saturating_add(ns?)));
+    writeln!(
+        out,
+        "Garbage collections: {} of generation 0, {} of generation 1, {} of generation 2{}.",
+        count(young.count),
+        count(middle.count),
+        count(full.count),
+        sum_ns.map_or_else(String::new, |ns| format!("; {} in all", time(ns))),
     )
 }
 

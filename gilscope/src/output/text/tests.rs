@@ -69,6 +69,7 @@ What ran with it: Python 75.0 %, native code 24.5 %, not known 0.5 % (200 sample
 
 Forced switches, apart from waits: a thread gave way 300 times, 800 ms in all, longest 6.00 ms.
 Voluntary context switches: 3,702, of which 2,400 (64.8 %) to wait for the GIL (24 futile wake-ups).
+Garbage collections: 310 of generation 0, 28 of generation 1, 2 of generation 2; 105 ms in all.
 Unfinished waits, in no count or percentile: 0 ns at the start of tracing, 3.00 ms at its end.
 GIL 0: CPython 3.11.2; found by _PyRuntime, measured by futex calls.
 ";
@@ -346,7 +347,7 @@ fn hostile_text_is_harmless_and_fits() {
             .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
         "{text:?}"
     );
-    assert_eq!(text.lines().count(), 54);
+    assert_eq!(text.lines().count(), 55);
     assert_fits(&text);
 }
 
