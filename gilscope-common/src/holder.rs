@@ -616,9 +616,10 @@ impl Division {
     /// look. What it works with is in memory, so that the verifier follows it once.
     #[inline(never)]
     pub fn goes_on(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
-        if self.look.number.wrapping_sub(self.number) > REMEMBERED as u64 {
+        // What is no longer remembered is not known; the rest is.
+        if self.look.number.wrapping_sub(self.number) >= REMEMBERED as u64 {
             self.holder_is(UNKNOWN);
-            self.number = self.look.number;
+            self.number = self.look.number.wrapping_sub(REMEMBERED as u64 - 1);
         }
         self.turn.copy(turns, self.number);
         for _ in 0..REMEMBERED {
@@ -644,7 +645,7 @@ impl Division {
     #[inline(always)]
     fn changes(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
         self.follows(turns, tell);
-        let number = self.number + 1;
+        let number = self.number.wrapping_add(1);
         store(number, &mut self.number);
         self.turn.copy(turns, number);
         if load(&self.turn.holder) == UNKNOWN || !self.turn.is_seen_from_its_beginning() {
@@ -1097,6 +1098,22 @@ mod tests {
     fn an_old_turn_with_the_same_place_is_none() {
         let turns = seen(&[(8 + REMEMBERED as u64, 5, 120, 0)]);
         assert_eq!(divide(&turns, &[look(8, 2, 200)]), []);
+    }
+
+    #[test]
+    fn of_more_turns_than_are_remembered_the_last_are_known() {
+        let all: Vec<_> = (0..200)
+            .map(|turn| (8 + turn, 2 + (turn % 2) as u32, 110 + 10 * turn, 0))
+            .collect();
+        let told = divide(&seen(&all), &[look(207, 3, 2_105)]);
+        let known = REMEMBERED;
+        assert_eq!(told.len(), known);
+        let ns: u64 = told.iter().map(|(_, ns, _)| ns).sum();
+        // From when the oldest of them is seen to have it: the last is looked at for 5 ns.
+        assert_eq!(ns, 10 * known as u64 - 5);
+        let sames = (told.iter().rev().zip([3, 2].into_iter().cycle()))
+            .all(|(one, holder)| one.0 == holder);
+        assert!(sames, "{told:?}");
     }
 
     #[test]
