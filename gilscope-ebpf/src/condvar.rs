@@ -2,7 +2,7 @@
 //! source, for where a futex word cannot name the lock.
 //!
 //! Attached at the functions' entries and at every instruction that returns from them, so that no
-//! return address is ever rewritten. Kernels: 5.10+. Cost: a trap and two look-ups a hit. Emits
+//! return address is ever rewritten. On the task's own stack, see [`on_the_tasks_stack`]. Kernels: 5.10+. Cost: a trap and two look-ups a hit. Emits
 //! intervals.
 
 use aya_ebpf::{bindings::pt_regs, macros::uprobe, programs::ProbeContext};
@@ -11,7 +11,7 @@ use gilscope_common::{
     wait::{ETIMEDOUT, phase},
 };
 
-use crate::{emit, filter, gil};
+use crate::{emit, filter, gil, maps};
 
 /// What `pthread_cond_timedwait` returns when the time is up (`errno.h`).
 const TIMED_OUT: u64 = 110;
@@ -51,9 +51,23 @@ fn is_inner_call(thread: &Thread, info: &WordInfo, stack_pointer: u64) -> bool {
         && thread.wait.stack_pointer.wrapping_sub(stack_pointer) < INNER_FRAME
 }
 
+/// Has a program run on its task's stack. From 6.13 on the kernel may give it one of the processor's (`kernel/bpf/verifier.c`,
+/// `bpf_enable_priv_stack`), where nothing may run the same program a second time on that processor meanwhile. Nothing keeps uprobes from
+/// it: they can be preempted, and are not counted as active (`include/linux/bpf.h`, `bpf_prog_run_array_uprobe`). Two threads wrote to one
+/// stack, and the machine's kernel died (7.3.4, `PREEMPT_LAZY`). A program with a tail call gets none (`check_max_stack_depth`), even if
+/// the call is never made.
+#[inline(always)]
+fn on_the_tasks_stack(ctx: &ProbeContext) {
+    if maps::never() {
+        // SAFETY: never made, and the map is empty: it leads nowhere.
+        unsafe { maps::NOWHERE.tail_call(ctx, 0) };
+    }
+}
+
 /// `pthread_cond_timedwait`, `pthread_cond_clockwait`, `pthread_cond_wait` begin.
 #[uprobe]
 pub fn condvar_wait(ctx: ProbeContext) -> u32 {
+    on_the_tasks_stack(&ctx);
     if let Some((thread, info)) = lock_of(&ctx)
         && !is_inner_call(thread, info, registers(&ctx).rsp)
     {
@@ -71,6 +85,7 @@ pub fn condvar_wait(ctx: ProbeContext) -> u32 {
 /// instructions.
 #[uprobe]
 pub fn condvar_wait_return(ctx: ProbeContext) -> u32 {
+    on_the_tasks_stack(&ctx);
     let (_, tid) = filter::current();
     if let Some(thread) = filter::thread(tid)
         && thread.wait.stack_pointer != 0
@@ -88,6 +103,7 @@ pub fn condvar_wait_return(ctx: ProbeContext) -> u32 {
 /// of the forced switch.
 #[uprobe]
 pub fn condvar_signal(ctx: ProbeContext) -> u32 {
+    on_the_tasks_stack(&ctx);
     if let Some((thread, info)) = lock_of(&ctx)
         && !is_inner_call(thread, info, registers(&ctx).rsp)
     {

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use gilscope_common::{
     holder::{Blocked, BlockedKey, SleepKey, Sleeps, Turns},
@@ -61,6 +61,10 @@ pub static STACK_TIMES: HashMap<StackKey, StackTime> = HashMap::with_max_entries
 #[map]
 pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 
+/// Empty: see [`crate::condvar`].
+#[map]
+pub static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 /// The way out.
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(2 << 20, 0);
@@ -97,6 +101,10 @@ static TASK_FS_BASE_OFFSET: u32 = 0;
 /// Not 0 where the kernel has `bpf_task_pt_regs` (5.15).
 #[unsafe(no_mangle)]
 static HAS_TASK_REGISTERS: u32 = 0;
+
+/// 0.
+#[unsafe(no_mangle)]
+static NEVER: u32 = 0;
 
 /// Not 0 where the verifier can be asked to go through a walk of Python's frames (5.15).
 #[unsafe(no_mangle)]
@@ -138,6 +146,12 @@ pub fn task_fs_base_offset() -> usize {
 #[inline(always)]
 pub fn has_task_registers() -> bool {
     constant(&HAS_TASK_REGISTERS) != 0
+}
+
+/// Never, which the compiler does not know.
+#[inline(always)]
+pub fn never() -> bool {
+    constant(&NEVER) != 0
 }
 
 /// Whether Python stacks are read.

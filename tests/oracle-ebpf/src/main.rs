@@ -11,7 +11,7 @@ use aya_ebpf::{
     EbpfContext as _,
     helpers::bpf_ktime_get_ns,
     macros::{map, tracepoint, uprobe, uretprobe},
-    maps::{HashMap, PerCpuArray, RingBuf},
+    maps::{HashMap, PerCpuArray, ProgramArray, RingBuf},
     programs::{ProbeContext, RetProbeContext, TracePointContext},
 };
 use record::{Call, DROP, TAKE, Thread, counts, offsets};
@@ -37,8 +37,27 @@ static COUNTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counts::LEN, 0);
 #[unsafe(no_mangle)]
 static EVERY_CALL: u32 = 0;
 
+/// Empty.
+#[map]
+static NOWHERE: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// 0.
+#[unsafe(no_mangle)]
+static NEVER: u32 = 0;
+
 /// `BPF_RB_NO_WAKEUP`: the host polls, so that an event costs the target no wake-up of the reader.
 const NO_WAKEUP: u64 = 1;
+
+/// From 6.13 on a program's stack may be the processor's, and a uprobe that is preempted there finds another's data on it. Not if it has a tail call
+/// (`kernel/bpf/verifier.c`, `check_max_stack_depth`), even one that is never made.
+#[inline(always)]
+fn on_the_tasks_stack(ctx: &ProbeContext) {
+    // SAFETY: a valid variable; volatile, so that the compiler does not know it.
+    if unsafe { (&raw const NEVER).read_volatile() } != 0 {
+        // SAFETY: never made, and the map is empty: it leads nowhere.
+        unsafe { NOWHERE.tail_call(ctx, 0) };
+    }
+}
 
 fn count(index: u32) {
     if let Some(value) = COUNTS.get_ptr_mut(index) {
@@ -116,6 +135,7 @@ fn leave(kind: u32, ctx: &RetProbeContext) {
 
 #[uprobe]
 fn take_enter(ctx: ProbeContext) -> u32 {
+    on_the_tasks_stack(&ctx);
     enter(TAKE, &ctx);
     0
 }
@@ -129,6 +149,7 @@ fn take_return(ctx: RetProbeContext) -> u32 {
 /// A function that takes the semaphore in its first argument: of the GIL's, a `take_gil`. Its return is [`take_return`].
 #[uprobe]
 fn semaphore_take(ctx: ProbeContext) -> u32 {
+    on_the_tasks_stack(&ctx);
     if let Some(gil) = semaphore(&ctx) {
         enter(TAKE, &ctx);
         if let Some(thread) = inside(ctx.pid()) {
@@ -141,6 +162,7 @@ fn semaphore_take(ctx: ProbeContext) -> u32 {
 /// One that releases it: of the GIL's, a `drop_gil`. Its return is [`drop_return`].
 #[uprobe]
 fn semaphore_drop(ctx: ProbeContext) -> u32 {
+    on_the_tasks_stack(&ctx);
     if semaphore(&ctx).is_some() {
         enter(DROP, &ctx);
     }
@@ -156,6 +178,7 @@ fn semaphore(ctx: &ProbeContext) -> Option<u64> {
 
 #[uprobe]
 fn drop_enter(ctx: ProbeContext) -> u32 {
+    on_the_tasks_stack(&ctx);
     enter(DROP, &ctx);
     0
 }

@@ -1,6 +1,8 @@
 //! How much stack a program takes with all that it calls. Before Linux 6.13 it may be 512 bytes, where each function's counts in steps of 32, and 8
-//! functions deep (`kernel/bpf/verifier.c`, `check_max_stack_depth`); newer kernels give each function its own, so that a program that is too large
-//! for the others would only be noticed there.
+//! functions deep (`kernel/bpf/verifier.c`, `check_max_stack_depth`); newer kernels may give each function one of the processor's, so that a program
+//! that is too large for the others would only be noticed there.
+//!
+//! Such a stack is not safe for uprobes: one can be preempted, and the same program begin anew on that processor. Who has a tail call gets none.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +12,8 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarge
 const LIMIT_BYTES: u64 = 512;
 const STEP_BYTES: u64 = 32;
 const LIMIT_FUNCTIONS: usize = 8;
+/// A smaller function has no stack of the processor's (`BPF_PRIV_STACK_MIN_SIZE`).
+const PROCESSORS_FROM_BYTES: u64 = 64;
 
 // `include/uapi/linux/bpf.h` and `Documentation/bpf/standardization/instruction-set.rst`.
 const INSTRUCTION_BYTES: usize = 8;
@@ -24,17 +28,40 @@ const CLASS_ALU64: u8 = 7;
 const MOVE: u8 = 0xbf;
 const ADD_CONSTANT: u8 = 0x07;
 const CALL: u8 = 0x85;
-/// In `src_reg` of a call: of a function in the same program.
+/// In `src_reg` of a call: of a function in the same program,
 const OF_FUNCTION: u8 = 1;
+/// of the kernel's.
+const OF_HELPER: u8 = 0;
+/// `BPF_FUNC_tail_call`.
+const TAIL_CALL: i32 = 12;
 
 /// A function's section, and where it begins there.
 type Place = (usize, u64);
 
 struct Function {
     name: String,
-    is_program: bool,
+    section: String,
+    code: Code,
+}
+
+impl Function {
+    fn is_program(&self) -> bool {
+        self.section != ".text"
+    }
+
+    fn is_on_user_probe(&self) -> bool {
+        ["uprobe", "uretprobe"]
+            .iter()
+            .any(|kind| self.section.starts_with(kind))
+    }
+}
+
+/// What a function's instructions say.
+#[derive(Default)]
+struct Code {
     stack_bytes: u64,
     calls: BTreeSet<Place>,
+    has_tail_call: bool,
 }
 
 /// The functions on the way to the end of the stack.
@@ -42,22 +69,33 @@ struct Function {
 struct Way<'a> {
     stack_bytes: u64,
     names: Vec<&'a str>,
+    /// Any function on any way has so much,
+    largest_bytes: u64,
+    /// or a tail call.
+    has_tail_call: bool,
 }
 
 /// Refuses an object with a program that some kernel's stack is too small for.
 pub fn demand_room(object: &[u8]) -> Result<()> {
     let functions = functions(object)?;
     ensure!(
-        functions.values().any(|function| function.is_program),
+        functions.values().any(Function::is_program),
         "no program in the object"
     );
-    for (place, _) in functions.iter().filter(|(_, one)| one.is_program) {
+    for (place, program) in functions.iter().filter(|(_, one)| one.is_program()) {
         let way = deepest(&functions, *place, LIMIT_FUNCTIONS)?;
         if way.stack_bytes > LIMIT_BYTES {
             bail!(
                 "{} bytes of stack, and kernels before 6.13 have {LIMIT_BYTES}: {}",
                 way.stack_bytes,
                 way.names.join(" > ")
+            );
+        }
+        if program.is_on_user_probe() && way.largest_bytes >= PROCESSORS_FROM_BYTES {
+            ensure!(
+                way.has_tail_call,
+                "{} has no tail call, so that Linux 6.13 and later run it on a stack of the processor's, where another thread may run it meanwhile",
+                program.name
             );
         }
     }
@@ -71,18 +109,24 @@ fn deepest(functions: &BTreeMap<Place, Function>, at: Place, left: usize) -> Res
         "{} is called more than {LIMIT_FUNCTIONS} functions deep",
         function.name
     );
+    let code = &function.code;
+    let (mut largest_bytes, mut has_tail_call) = (code.stack_bytes, code.has_tail_call);
     let mut deeper = Way::default();
-    for call in &function.calls {
+    for call in &code.calls {
         let way = deepest(functions, *call, left - 1)?;
+        largest_bytes = largest_bytes.max(way.largest_bytes);
+        has_tail_call |= way.has_tail_call;
         if way.stack_bytes > deeper.stack_bytes {
             deeper = way;
         }
     }
-    let own_bytes = function.stack_bytes.max(1).next_multiple_of(STEP_BYTES);
+    let own_bytes = code.stack_bytes.max(1).next_multiple_of(STEP_BYTES);
     let names = [function.name.as_str()].into_iter().chain(deeper.names);
     Ok(Way {
         stack_bytes: own_bytes + deeper.stack_bytes,
         names: names.collect(),
+        largest_bytes,
+        has_tail_call,
     })
 }
 
@@ -115,26 +159,21 @@ fn functions(object: &[u8]) -> Result<BTreeMap<Place, Function>> {
             };
             Ok((section.0, target.address().wrapping_add_signed(within)))
         };
-        let (stack_bytes, calls) = stack_and_calls(code, symbol.address(), called)?;
+        let code = read(code, symbol.address(), called)?;
         functions.insert(
             (index.0, symbol.address()),
             Function {
                 name: symbol.name()?.to_owned(),
-                is_program: section.name()? != ".text",
-                stack_bytes,
-                calls,
+                section: section.name()?.to_owned(),
+                code,
             },
         );
     }
     Ok(functions)
 }
 
-fn stack_and_calls(
-    code: &[u8],
-    begin: u64,
-    called: impl Fn(u64, i32) -> Result<Place>,
-) -> Result<(u64, BTreeSet<Place>)> {
-    let (mut deepest, mut calls) = (0, BTreeSet::new());
+fn read(code: &[u8], begin: u64, called: impl Fn(u64, i32) -> Result<Place>) -> Result<Code> {
+    let (mut deepest, mut result) = (0, Code::default());
     // Registers that are copies of the frame pointer.
     let mut copies = BTreeSet::new();
     let mut at = begin;
@@ -162,11 +201,13 @@ fn stack_and_calls(
             copies.remove(&to);
         }
         if code == CALL && from == OF_FUNCTION {
-            calls.insert(called(at, constant)?);
+            result.calls.insert(called(at, constant)?);
         }
+        result.has_tail_call |= code == CALL && from == OF_HELPER && constant == TAIL_CALL;
         at += INSTRUCTION_BYTES as u64;
     }
-    Ok((deepest.unsigned_abs(), calls))
+    result.stack_bytes = deepest.unsigned_abs();
+    Ok(result)
 }
 
 #[cfg(test)]
@@ -178,9 +219,12 @@ mod tests {
     fn function(stack_bytes: u64, calls: &[Place]) -> Function {
         Function {
             name: format!("of {stack_bytes}"),
-            is_program: false,
-            stack_bytes,
-            calls: calls.iter().copied().collect(),
+            section: ".text".to_owned(),
+            code: Code {
+                stack_bytes,
+                calls: calls.iter().copied().collect(),
+                has_tail_call: stack_bytes == 0,
+            },
         }
     }
 
@@ -195,13 +239,14 @@ mod tests {
         let way = deepest(&functions, main, 3).unwrap();
         assert_eq!(way.stack_bytes, 64 + 128 + 32);
         assert_eq!(way.names, ["of 33", "of 100", "of 0"]);
+        assert_eq!((way.largest_bytes, way.has_tail_call), (100, true));
         assert!(deepest(&functions, main, 2).is_err());
     }
 
     #[test]
     fn what_an_instruction_says_of_the_stack() {
         let none = |_, _| bail!("no call");
-        let of = |code: &[[u8; 8]]| stack_and_calls(code.as_flattened(), 0, none).unwrap().0;
+        let of = |code: &[[u8; 8]]| read(code.as_flattened(), 0, none).unwrap().stack_bytes;
         let [low, high] = (-40_i16).to_le_bytes();
         let minus_72 = (-72_i32).to_le_bytes();
         let [c0, c1, c2, c3] = minus_72;
