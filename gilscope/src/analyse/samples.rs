@@ -115,6 +115,10 @@ impl Samples {
     }
 
     fn goes_on(&mut self, tid: u32, at_ns: u64, functions: Vec<Function>, place: Option<usize>) {
+        // Of a stack that could not be read nobody knows whether it is another one; it counts as a look.
+        if functions.is_empty() {
+            return;
+        }
         let looks = self.totals.taken;
         let goes_on = |stretch: &Stretch| {
             let mut all = stretch.functions.iter();
@@ -122,9 +126,6 @@ impl Samples {
         };
         if self.under_way.get(&tid).is_some_and(|it| !goes_on(it)) {
             self.is_over(tid);
-        }
-        if functions.is_empty() {
-            return;
         }
         if self.under_way.len() >= MAX_THREADS && !self.under_way.contains_key(&tid) {
             let oldest = self.under_way.values().min_by_key(|it| it.ended_ns);
@@ -265,6 +266,16 @@ mod tests {
         assert_eq!((totals.taken, totals.held, totals.unknown), (3, 2, 1));
         assert_eq!((totals.asleep, totals.collecting), (0, None));
         assert!(samples.places().is_empty());
+    }
+
+    /// It is seen less often, but not seen to do something else.
+    #[test]
+    fn a_look_that_cannot_be_read_ends_no_loop() {
+        let looped = || held(1, &["loop", "main"]);
+        let samples = samples(vec![looped(), held(1, &[]), looped(), looped()]);
+        let longest = samples.longest().unwrap();
+        assert_eq!((longest.samples, longest.looks), (3, 4));
+        assert_eq!((longest.began_ns, longest.ended_ns), (100, 400));
     }
 
     #[test]
