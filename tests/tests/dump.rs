@@ -6,7 +6,11 @@ use gilscope_tests::{
     Ended, Python, Running, builds, environment_with, kernel, need_root, python, run, until,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    process::Command,
+};
 
 const STACKS: &str = include_str!("../workloads/stacks.py");
 const DEADLOCKS: &str = include_str!("../workloads/deadlocks.py");
@@ -166,7 +170,7 @@ fn py_spy_says_the_same() {
         judged.push(python.version);
     }
     let minors = judged.iter().filter_map(|version| version.rsplit_once('.'));
-    let minors: std::collections::BTreeSet<_> = minors.map(|(minor, _)| minor).collect();
+    let minors: BTreeSet<_> = minors.map(|(minor, _)| minor).collect();
     assert!(minors.contains(&"2.7") && minors.len() >= 8, "{minors:?}");
 }
 
