@@ -29,6 +29,9 @@ pub const REMEMBERED: usize = 64;
 /// A holder, when nobody knows whom.
 pub const UNKNOWN: u32 = 0;
 
+/// The number of a turn that is just being written; the count of changes begins at 0.
+const NO_TURN: u64 = u64::MAX;
+
 /// Nobody: dropped, and not yet taken. No thread has this id (`PID_MAX_LIMIT`, `include/linux/threads.h`).
 pub const NOBODY: u32 = u32::MAX;
 
@@ -393,13 +396,17 @@ impl Turns {
     fn of(&mut self, look: &Look) -> &mut Turn {
         let turn = &mut self.last[look.number as usize % REMEMBERED];
         if turn.number != look.number || turn.holder != look.holder {
-            turn.held_ns = 0;
-            turn.dropped_ns = 0;
-            turn.free_until_ns = 0;
+            // In this order: who reads it meanwhile looks at the number last.
+            store(NO_TURN, &mut turn.number);
+            store(0, &mut turn.held_ns);
+            store(0, &mut turn.dropped_ns);
+            store(0, &mut turn.free_until_ns);
+            store(0, &mut turn.seen_late);
+            store(again::NO, &mut turn.again);
             turn.stack = StackRead::NONE;
-            (turn.signalled, turn.seen_late, turn.again) = (0, 0, again::NO);
-            turn.holder = look.holder;
-            turn.number = look.number;
+            turn.signalled = 0;
+            store(look.holder, &mut turn.holder);
+            store(look.number, &mut turn.number);
         }
         turn
     }

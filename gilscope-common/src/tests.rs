@@ -228,6 +228,20 @@ fn where_the_program_stands_tells_a_retry() {
     assert_eq!(old.lengths(), [40_030_000, 40_000]);
 }
 
+/// Others waited as it woke up, and a virtual machine stood still before it had the semaphore: they had it, and left.
+#[test]
+fn where_the_program_stands_outweighs_who_waited() {
+    let mut old = Old::new();
+    old.0.position = position(0x55_0000, 12, 7);
+    old.sleeps(10_000, 0);
+    old.0.wait.other_waiters = 1;
+    old.0.runs(4_000_000);
+    old.0.position = position(0x55_0000, 12, 8);
+    old.sleeps(20_000, 0);
+    old.releases();
+    assert_eq!(old.lengths(), [10_000, 20_000]);
+}
+
 /// A thread that never waits twice at one place: another that interrupts its retry does not part its wait.
 #[test]
 fn where_a_counting_thread_stands_tells_a_retry() {

@@ -466,8 +466,13 @@ impl Wait {
         let ran_ns = sleep.cpu_ns.saturating_sub(self.back_cpu_ns);
         let switches = sleep.view.switch_number.wrapping_sub(self.switch_number);
         if sleep.word == word::SEMAPHORE {
+            // Within one acquisition the program stands still.
+            let position_is_known = self.position != 0 && sleep.position != 0;
+            if position_is_known && self.position != sleep.position {
+                return true;
+            }
             // While it has the semaphore they cannot leave, so its release would have woken one (glibc from 2.21:
-            // `nptl/sem_post.c`).
+            // `nptl/sem_post.c`). Nor can they before, but where a virtual machine stands still.
             if self.other_waiters > 0 && switches == 0 {
                 return false;
             }
@@ -476,15 +481,10 @@ impl Wait {
             if place_is_known && self.preempted_at != sleep.returns_to {
                 return true;
             }
-            // Within one acquisition the program stands still. If it stands where it stood, a preempted thread has hardly
-            // gone around a loop meanwhile, nor has one whose waits are never twice at one place.
-            if self.position != 0 && sleep.position != 0 {
-                if self.position != sleep.position {
-                    return true;
-                }
-                if self.repeats == 0 || (switches > 0 && !place_is_known) {
-                    return false;
-                }
+            // If it stands where it stood, a preempted thread has hardly gone around a loop meanwhile, nor has one whose waits
+            // are never twice at one place.
+            if position_is_known && (self.repeats == 0 || (switches > 0 && !place_is_known)) {
+                return false;
             }
             // While it was off the processor those may have had the semaphore and gone. But if it was had and given back
             // after that, others must have come since the release: hardly, in so little time.
