@@ -33,6 +33,10 @@ pub struct Target {
     /// Not 0: its CPython has a parking lot, whose waiters sleep on a word on their own stack, before which the
     /// lock's address is.
     pub has_parking_lot: u32,
+    /// Where the code of the interpreter's file begins in the target.
+    pub python: u64,
+    /// How many bytes it has; 0 if that is not known.
+    pub python_size: u64,
     /// Where a thread's Python functions are.
     pub frames: FrameOffsets,
     /// Where a thread that waits for a semaphore is in its Python program.
@@ -380,6 +384,7 @@ mod user {
         crate::records::ForkRecord,
         crate::records::LockRecord,
         crate::records::OnCpuRecord,
+        crate::records::NativeRecord,
         crate::frames::Stack,
         super::StackKey,
         super::StackTime,
@@ -387,7 +392,7 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 200);
+    assert!(size_of::<Target>() == 216);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 64);
     assert!(size_of::<Sched>() == 56);

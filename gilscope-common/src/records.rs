@@ -22,6 +22,8 @@ pub mod kind {
     pub const STACK: u32 = 8;
     /// An [`super::OnCpuRecord`].
     pub const ON_CPU: u32 = 9;
+    /// A [`super::NativeRecord`].
+    pub const NATIVE: u32 = 10;
 }
 
 /// How every record begins.
@@ -108,8 +110,30 @@ pub struct OnCpuRecord {
     pub instruction: u64,
 }
 
+/// How much of a thread's native stack is told, in bytes.
+pub const NATIVE_STACK: usize = 8192;
+
+/// The same in a function that is not in the interpreter's file, with what tells who called it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NativeRecord {
+    /// Whose, when and where.
+    pub on_cpu: OnCpuRecord,
+    /// Its stack pointer, where [`NativeRecord::stack`] begins.
+    pub sp: u64,
+    /// Its `rbp`.
+    pub bp: u64,
+    /// How much of the stack could be read, in bytes. What is behind it means nothing.
+    pub length: u32,
+    /// Explicit padding.
+    pub padding: u32,
+    /// The stack.
+    pub stack: [u8; NATIVE_STACK],
+}
+
 const _: () = {
     assert!(size_of::<OnCpuRecord>() == 32);
+    assert!(size_of::<NativeRecord>() == 56 + NATIVE_STACK);
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 40);
     assert!(size_of::<LockRecord>() == 72);

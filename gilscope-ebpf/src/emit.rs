@@ -6,13 +6,17 @@ use aya_ebpf::{
 };
 use gilscope_common::{
     maps::{Counters, Thread, Totals, TotalsKey},
-    records::{ForkRecord, Header, IntervalRecord, LockRecord, OnCpuRecord, ThreadEndRecord, kind},
+    records::{
+        ForkRecord, Header, IntervalRecord, LockRecord, NativeRecord, OnCpuRecord, ThreadEndRecord,
+        kind,
+    },
     wait::Finished,
 };
 
 use crate::{
     filter,
     maps::{COUNTERS, RECORDS, TOTALS},
+    stack,
 };
 
 /// User space looks every few milliseconds; it is woken early only when this much waits for it.
@@ -141,17 +145,39 @@ pub fn finished(thread: &Thread, in_scheduler: bool) {
 /// A thread that has a GIL was on the CPU.
 #[inline(always)]
 pub fn on_cpu(thread: &Thread, instruction: u64) {
-    let record = OnCpuRecord {
+    let record = on_cpu_record(thread, instruction, kind::ON_CPU);
+    send(record, BPF_RB_NO_WAKEUP.into());
+}
+
+#[inline(always)]
+fn on_cpu_record(thread: &Thread, instruction: u64, kind: u32) -> OnCpuRecord {
+    OnCpuRecord {
         header: Header {
-            kind: kind::ON_CPU,
+            kind,
             tgid: thread.tgid,
             tid: thread.tid,
             gil_id: thread.wait.gil_id,
             at_ns: filter::now_ns(),
         },
         instruction,
+    }
+}
+
+/// The same in native code. In place: the programs' stack is small.
+#[inline(always)]
+pub fn native(thread: &Thread, instruction: u64, sp: u64, bp: u64) {
+    let Some(mut entry) = RECORDS.reserve::<NativeRecord>(0) else {
+        record_lost();
+        return;
     };
-    send(record, BPF_RB_NO_WAKEUP.into());
+    let record = entry.as_mut_ptr();
+    // SAFETY: the entry is ours until it is submitted, and all fields but the stack are written here.
+    unsafe {
+        (*record).on_cpu = on_cpu_record(thread, instruction, kind::NATIVE);
+        ((*record).sp, (*record).bp, (*record).padding) = (sp, bp, 0);
+        stack::copy_to(record);
+    }
+    entry.submit(BPF_RB_NO_WAKEUP.into());
 }
 
 /// A wait for a lock is over, which [`gilscope_common::lock::Lock`] has counted. A function of its own: the programs' stack is small.

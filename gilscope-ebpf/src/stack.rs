@@ -1,16 +1,17 @@
-//! From which function a thread has made a system call.
+//! A thread's native stack: from which function it has made a system call, and what is on it.
 //!
-//! Kernels: 5.15+ (`bpf_task_pt_regs`); before, nothing is known.
+//! Kernels: 5.15+ (`bpf_task_pt_regs`) for the former; before, nothing is known. 5.5+ (`bpf_probe_read_user`) for the latter.
 
 use aya_ebpf::helpers::{
     bpf_probe_read_kernel, bpf_probe_read_user,
-    generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+    generated::{self, bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 
 use gilscope_common::{
     lock::kind,
     maps::{CallerKey, Target},
     parts,
+    records::{NATIVE_STACK, NativeRecord},
 };
 
 use crate::{
@@ -149,4 +150,28 @@ fn known(target: &Target, address: u64) -> Option<u32> {
     };
     // SAFETY: copied out at once.
     unsafe { CALLERS.get(key) }.copied()
+}
+
+/// So much is copied at a time: where the rest is not mapped, that has been copied.
+const COPIED: usize = 1024;
+
+/// Copies the stack from `record.sp` on, as far as it can be read.
+///
+/// # Safety
+/// `record` must be valid for writes, and its `sp` written.
+#[inline(always)]
+pub unsafe fn copy_to(record: *mut NativeRecord) {
+    // SAFETY: the caller's promise; each part lies within the record. A faulting read is answered by an error.
+    unsafe {
+        let sp = (*record).sp;
+        (*record).length = 0;
+        for part in 0..NATIVE_STACK / COPIED {
+            let to = (&raw mut (*record).stack).byte_add(part * COPIED);
+            let from = sp.wrapping_add((part * COPIED) as u64) as *const _;
+            if generated::bpf_probe_read_user(to.cast(), COPIED as u32, from) != 0 {
+                break;
+            }
+            (*record).length += COPIED as u32;
+        }
+    }
 }

@@ -1,7 +1,12 @@
 //! What threads run with a GIL held is what the program runs.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::time::Duration;
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use gilscope_tests::{Process, Python, Running, Tracer, need_root, python, python_2_7};
 use serde_json::Value;
@@ -58,6 +63,66 @@ fn native_code_that_keeps_the_gil_is_named() {
             assert_eq!(first["holder"], busiest.unwrap().number("tid"));
         });
     }
+}
+
+/// What the source says: compiled without frame pointers, each calls the next.
+#[test]
+fn the_callers_of_native_code_are_named() {
+    need_root();
+    for python in pythons() {
+        let temporary = python
+            .root()
+            .map_or_else(env::temp_dir, |it| it.join("tmp"));
+        let folder = tempfile::tempdir_in(temporary).unwrap();
+        let library = chain(folder.path());
+        let seen = library.strip_prefix(python.root().unwrap_or("/".as_ref()));
+        let seen = Path::new("/").join(seen.unwrap());
+        trace(&python, seen.to_str().unwrap(), |process| {
+            let rows = process.0["native_at"].as_array().unwrap();
+            let function = |at: &Value| at["function"].as_str().map(str::to_owned);
+            let in_it = |row: &&Value| function(row).is_some_and(|name| name == "innermost");
+            let innermost: Vec<_> = rows.iter().filter(in_it).collect();
+            let samples = |row: &Value| row["samples"].as_u64().unwrap();
+            let all: u64 = innermost.iter().map(|row| samples(row)).sum();
+            assert!(all > 30, "{process:?}");
+            // Not of those ticks at which the kernel was at work.
+            let called = innermost.iter().filter(|row| !row["callers"].is_null());
+            let called: Vec<_> = called.collect();
+            let known: u64 = called.iter().map(|row| samples(row)).sum();
+            assert!(known * 10 >= all * 9, "{innermost:?}");
+            for row in called {
+                assert_eq!(row["library"], "chain.so");
+                let callers = row["callers"].as_array().unwrap();
+                let (own, python) = callers.split_at_checked(2).unwrap();
+                assert_eq!(
+                    [function(&own[0]), function(&own[1])],
+                    ["middle", "compute"].map(|name| Some(name.to_owned())),
+                    "{row}"
+                );
+                assert!(own.iter().all(|caller| caller["library"] == "chain.so"));
+                let is_ctypes = |caller: &Value| {
+                    let library = caller["library"].as_str().unwrap();
+                    library.starts_with("_ctypes") || library.starts_with("libffi")
+                };
+                assert!(python.iter().all(is_ctypes), "{row}");
+            }
+        });
+    }
+}
+
+/// Builds `hosts/chain.c` there.
+fn chain(folder: &Path) -> PathBuf {
+    let library = folder.join("chain.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/hosts/chain.c");
+    let mut compile = Command::new("cc");
+    compile.args(["-O2", "-fomit-frame-pointer", "-fPIC", "-shared"]);
+    compile.args(["-nostdlib", "-o"]).arg(&library).arg(source);
+    let output = compile.output();
+    assert!(
+        output.as_ref().is_ok_and(|output| output.status.success()),
+        "`apt-get install gcc` has it: {compile:?}: {output:?}"
+    );
+    library
 }
 
 #[test]

@@ -1,5 +1,5 @@
 """A thread computes a checksum in libz all the time, beside one that wakes up every millisecond: `keeps` the GIL meanwhile, or
-`releases` it. Or the same sum `python`.
+`releases` it. Or the same in `python`, or in the library (`hosts/chain.c`) at a path.
 """
 
 import ctypes
@@ -13,6 +13,11 @@ DATA = b"x" * (20 << 20)
 def checksum(library):
     while True:
         library.crc32(0, DATA, len(DATA))
+
+
+def compute(library):
+    while True:
+        library.compute(ctypes.c_long(1000000))
 
 
 def count():
@@ -29,6 +34,8 @@ def poll():
 how = sys.argv[1]
 if how == "python":
     work = count
+elif how.startswith("/"):
+    work = lambda: compute(ctypes.PyDLL(how))
 else:
     load = {"keeps": ctypes.PyDLL, "releases": ctypes.CDLL}[how]
     work = lambda: checksum(load("libz.so.1"))

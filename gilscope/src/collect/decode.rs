@@ -6,7 +6,10 @@ use gilscope_common::{
     frames::Stack,
     maps::{Thread, Totals},
     parts::call as codes,
-    records::{ForkRecord, Header, IntervalRecord, LockRecord, OnCpuRecord, ThreadEndRecord, kind},
+    records::{
+        ForkRecord, Header, IntervalRecord, LockRecord, NativeRecord, OnCpuRecord, ThreadEndRecord,
+        kind,
+    },
     sched::state,
 };
 
@@ -27,6 +30,8 @@ pub enum Record {
     Stack(Box<Stack>),
     /// A thread that has a GIL was on the CPU.
     OnCpu(OnCpuRecord),
+    /// The same, in native code.
+    Native(Box<NativeRecord>),
     /// A process forked one that is followed too: parent, child, when.
     Fork(u32, u32, u64),
 }
@@ -72,6 +77,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         kind::LOCK => Ok(Record::Lock(read(bytes, header.kind)?)),
         kind::STACK => Ok(Record::Stack(Box::new(read(bytes, header.kind)?))),
         kind::ON_CPU => Ok(Record::OnCpu(read(bytes, header.kind)?)),
+        kind::NATIVE => Ok(Record::Native(Box::new(read(bytes, header.kind)?))),
         kind::THREAD_START => Ok(Record::ThreadStart(header.tgid, header.tid, header.at_ns)),
         kind::THREAD_END => {
             let record: ThreadEndRecord = read(bytes, header.kind)?;
@@ -194,6 +200,7 @@ pub fn gil_totals(totals: &Totals, thread: Option<&Thread>, gil_id: u32, now_ns:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gilscope_common::records::NATIVE_STACK;
 
     fn bytes<T: Pod>(value: &T) -> Vec<u8> {
         // SAFETY: a reference to plain data, read for as long as it lives.
@@ -264,6 +271,21 @@ mod tests {
             instruction: 0x7f00_0000_1234,
         };
         assert_eq!(decode(&bytes(&on_cpu)), Ok(Record::OnCpu(on_cpu)));
+        let native = NativeRecord {
+            on_cpu: OnCpuRecord {
+                header: header(kind::NATIVE),
+                ..on_cpu
+            },
+            sp: 0x7ffe_0000_0000,
+            bp: 1,
+            length: 2_048,
+            padding: 0,
+            stack: [7; NATIVE_STACK],
+        };
+        assert_eq!(
+            decode(&bytes(&native)),
+            Ok(Record::Native(Box::new(native)))
+        );
         assert_eq!(
             decode(&bytes(&header(kind::THREAD_START))),
             Ok(Record::ThreadStart(10, 11, 100))

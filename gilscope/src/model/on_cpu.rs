@@ -15,15 +15,32 @@ pub struct OnCpuSamples {
     pub unknown: u64,
 }
 
+/// A function that is not in the interpreter's file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct NativeFunction {
+    /// Name of the file that it is in.
+    pub library: String,
+    /// Its name; `None` where the file has no symbol for it.
+    pub function: Option<String>,
+}
+
 /// A native function that a thread ran with a GIL held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NativeAt {
     /// Thread id.
     pub holder: u32,
-    /// Name of the file that it is in.
-    pub library: String,
-    /// Its name; `None` where the file has no symbol for it.
-    pub function: Option<String>,
-    /// How often it was seen there.
+    /// Which.
+    #[serde(flatten)]
+    pub at: NativeFunction,
+    /// Who called it, from its own caller to the one that Python called; `None` where that is not known.
+    pub callers: Option<Vec<NativeFunction>>,
+    /// How often it was seen there, called so.
     pub samples: u64,
+}
+
+impl NativeAt {
+    /// The function that Python called, if another one.
+    pub fn called_by_python(&self) -> Option<&NativeFunction> {
+        self.callers.as_ref()?.last()
+    }
 }

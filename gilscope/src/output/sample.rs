@@ -3,9 +3,9 @@
 use crate::model::{
     AsleepWithGil, BlockedAt, BlockedBy, Collections, CpuTime, Evidence, Finding, FoundBy, Frame,
     Generation, GilInfo, GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind,
-    LockReport, Loss, NativeAt, OnCpuSamples, ProcessReport, Purpose, PythonStack, Report, Rule,
-    SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind, StormThread, ThreadReport, TickSource,
-    Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
+    LockReport, Loss, NativeAt, NativeFunction, OnCpuSamples, ProcessReport, Purpose, PythonStack,
+    Report, Rule, SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind, StormThread, ThreadReport,
+    TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -159,8 +159,8 @@ pub(super) fn process() -> ProcessReport {
         }),
         native_at: vec![NativeAt {
             holder: 4_243,
-            library: "libz.so.1.2.13".to_owned(),
-            function: Some("crc32_z".to_owned()),
+            at: native("libz.so.1.2.13", "crc32_z"),
+            callers: Some(vec![native("_zlib.so", "checksum")]),
             samples: 40,
         }],
         collections: Some(Collections {
@@ -211,6 +211,13 @@ fn waited_at() -> Vec<BlockedAt> {
         row(Some(1), 4_242, Some(0), 250 * MS),
         row(Some(0), 4_243, None, 10 * MS),
     ]
+}
+
+fn native(library: &str, function: &str) -> NativeFunction {
+    NativeFunction {
+        library: library.to_owned(),
+        function: Some(function.to_owned()),
+    }
 }
 
 fn stack(function: &str, line: u32) -> PythonStack {

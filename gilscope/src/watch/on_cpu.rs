@@ -1,25 +1,51 @@
-//! In which native functions a process's threads have its GIL, from the addresses at which a clock saw them.
+//! In which native functions a process's threads have its GIL, and who called them, from the addresses and stacks that a clock saw.
 
 use crate::{
     interpreter::Interpreter,
-    model::{NativeAt, OnCpuSamples},
+    model::{NativeAt, NativeFunction, OnCpuSamples},
     target::{
         Module, Process,
         maps::{FileId, MappedFile, mapped_files},
-        module::Functions,
+        module::{Functions, Registers, StackCopy, UnwindTable},
     },
 };
-use gilscope_common::records::OnCpuRecord;
-use std::{cmp::Reverse, collections::HashMap};
+use gilscope_common::records::{NativeRecord, OnCpuRecord};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 /// Where an address is in no file that is known, the files are read anew, but not sooner than after this.
 const READ_ANEW_NS: u64 = 1_000_000_000;
 /// Files whose functions are named.
 const MAX_FILES: usize = 256;
-/// Threads and addresses that are told apart; what comes beyond is counted, and of no function.
+/// Bytes of their unwind tables. Of 1,644 libraries the largest has 10 MB.
+const MAX_TABLES: usize = 128 << 20;
+/// Callers of a native function, up to the one that Python called.
+const MAX_CALLERS: usize = 64;
+/// Threads and places that are told apart; what comes beyond is counted, and of no function.
 const MAX_PLACES: usize = 1 << 14;
 /// Rows of the report.
 const MAX_ROWS: usize = 100;
+
+/// An address in a file's function.
+type Address = (FileId, u64);
+
+/// A native function that a thread ran, by where it and its callers were.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Place {
+    tid: u32,
+    at: Address,
+    /// From its own caller to the one that Python called; `None` where that is not known.
+    callers: Option<Vec<Address>>,
+}
+
+/// A file that native functions are in.
+#[derive(Debug)]
+struct NativeFile {
+    functions: Functions,
+    unwind: Option<UnwindTable>,
+}
 
 /// What has been seen so far.
 #[derive(Debug, Default)]
@@ -28,86 +54,175 @@ pub(super) struct OnCpu {
     mapped: Vec<MappedFile>,
     read_ns: u64,
     /// By file: those that could be opened.
-    files: HashMap<FileId, Option<Functions>>,
-    /// By file, thread and address.
-    seen: HashMap<FileId, HashMap<(u32, u64), u64>>,
-    places: usize,
+    files: HashMap<FileId, Option<NativeFile>>,
+    /// The size of their unwind tables.
+    tables: usize,
+    seen: HashMap<Place, u64>,
 }
 
 impl OnCpu {
     /// Takes a sample.
-    pub(super) fn add(&mut self, process: &Process, python: &Interpreter, record: &OnCpuRecord) {
-        let (at_ns, address) = (record.header.at_ns, record.instruction);
+    pub(super) fn add(
+        &mut self,
+        process: &Process,
+        python: &Interpreter,
+        record: &OnCpuRecord,
+        native: Option<&NativeRecord>,
+    ) {
         self.samples.taken += 1;
-        if file_at(&self.mapped, address).is_none()
-            && at_ns.saturating_sub(self.read_ns) >= READ_ANEW_NS
-        {
+        if self.file_at(record.instruction).is_none() {
+            self.read_files(process, record.header.at_ns);
+        }
+        let Some(file) = self.file_at(record.instruction) else {
+            self.samples.unknown += 1;
+            return;
+        };
+        if is_python(python, file) {
+            self.samples.python += 1;
+            return;
+        }
+        self.samples.native += 1;
+        self.open(process, file);
+        let place = Place {
+            tid: record.header.tid,
+            at: (file, record.instruction),
+            callers: native.and_then(|native| self.callers(process, python, native)),
+        };
+        if self.seen.len() < MAX_PLACES || self.seen.contains_key(&place) {
+            *self.seen.entry(place).or_default() += 1;
+        }
+    }
+
+    fn read_files(&mut self, process: &Process, at_ns: u64) {
+        if at_ns.saturating_sub(self.read_ns) >= READ_ANEW_NS {
             let mappings = process.mappings().unwrap_or_default();
             self.mapped = mapped_files(mappings);
             self.mapped.retain(MappedFile::is_executable);
             self.read_ns = at_ns;
         }
-        let Some(mapped) = file_at(&self.mapped, address) else {
-            self.samples.unknown += 1;
+    }
+
+    /// The file whose code is at an address.
+    fn file_at(&self, address: u64) -> Option<FileId> {
+        let has_it = |file: &&MappedFile| {
+            let mut mappings = file.mappings.iter();
+            mappings.any(|one| one.executable && (one.start..one.end).contains(&address))
+        };
+        Some(self.mapped.iter().find(has_it)?.file)
+    }
+
+    /// Opens a file, unless that has been tried, or too many are open.
+    fn open(&mut self, process: &Process, file: FileId) {
+        if self.files.contains_key(&file) || self.files.len() >= MAX_FILES {
+            return;
+        }
+        let Some(mapped) = self.mapped.iter().find(|mapped| mapped.file == file) else {
             return;
         };
-        let file = mapped.file;
-        if python.module.mappings.iter().any(|own| own.file == file) {
-            self.samples.python += 1;
-            return;
+        let opened = Module::open(process, mapped).ok().map(|module| {
+            let unwind = UnwindTable::read(&module);
+            let fits = |table: &UnwindTable| self.tables.saturating_add(table.size()) <= MAX_TABLES;
+            NativeFile {
+                unwind: unwind.filter(fits),
+                functions: module.into(),
+            }
+        });
+        let table = opened.as_ref().and_then(|it| it.unwind.as_ref());
+        self.tables += table.map_or(0, UnwindTable::size);
+        self.files.insert(file, opened);
+    }
+
+    /// Who called the function that was seen, up to the one that Python called.
+    fn callers(
+        &mut self,
+        process: &Process,
+        python: &Interpreter,
+        native: &NativeRecord,
+    ) -> Option<Vec<Address>> {
+        let length = usize::try_from(native.length).ok()?;
+        let stack = StackCopy {
+            from: native.sp,
+            bytes: native.stack.get(..length)?,
+        };
+        let mut registers = Registers {
+            ip: native.on_cpu.instruction,
+            sp: native.sp,
+            bp: native.bp,
+            is_behind_call: false,
+        };
+        let mut file = self.file_at(registers.ip)?;
+        let mut callers = Vec::new();
+        while callers.len() < MAX_CALLERS {
+            let table = self.files.get(&file)?.as_ref()?.unwind.as_ref()?;
+            registers = table.caller(&registers, stack)?;
+            let at = registers.inside();
+            if self.file_at(at).is_none() {
+                self.read_files(process, native.on_cpu.header.at_ns);
+            }
+            file = self.file_at(at)?;
+            if is_python(python, file) {
+                return Some(callers);
+            }
+            self.open(process, file);
+            callers.push((file, at));
         }
-        self.samples.native += 1;
-        if !self.files.contains_key(&file) && self.files.len() < MAX_FILES {
-            let opened = Module::open(process, mapped).map(Functions::from);
-            self.files.insert(file, opened.ok());
-        }
-        let places = self.seen.entry(file).or_default();
-        let key = (record.header.tid, address);
-        if self.places < MAX_PLACES || places.contains_key(&key) {
-            let count = places.entry(key).or_insert(0);
-            self.places += usize::from(*count == 0);
-            *count += 1;
-        }
+        None
     }
 
     /// How many samples, and the functions that they were in, most often first. Reads the symbols of those files.
     pub(super) fn finish(&self) -> (OnCpuSamples, Vec<NativeAt>) {
-        let mut counts: HashMap<(u32, String, Option<String>), u64> = HashMap::new();
-        for (file, places) in &self.seen {
-            let Some(Some(functions)) = self.files.get(file) else {
+        let functions = self.functions();
+        let function = |at: &Address| functions.get(at).cloned();
+        // In an order that does not depend on addresses.
+        let mut counts: BTreeMap<_, u64> = BTreeMap::new();
+        for (place, samples) in &self.seen {
+            let Some(at) = function(&place.at) else {
                 continue;
             };
-            let library = functions.path.file_name().unwrap_or_default();
-            let library = library.to_string_lossy();
-            let places: Vec<_> = places.iter().collect();
-            let addresses: Vec<_> = places.iter().map(|((_, address), _)| *address).collect();
-            for (((tid, _), samples), name) in places.into_iter().zip(functions.names(&addresses)) {
-                *counts.entry((*tid, library.to_string(), name)).or_default() += samples;
-            }
+            let callers = place.callers.as_ref();
+            let callers = callers.and_then(|all| all.iter().map(function).collect());
+            let callers: Option<Vec<_>> = callers;
+            *counts.entry((place.tid, at, callers)).or_default() += samples;
         }
         let rows = counts.into_iter();
-        let rows = rows.map(|((holder, library, function), samples)| NativeAt {
+        let rows = rows.map(|((holder, at, callers), samples)| NativeAt {
             holder,
-            library,
-            function,
+            at,
+            callers,
             samples,
         });
         let mut rows: Vec<_> = rows.collect();
-        rows.sort_by(|one, other| {
-            let key = |row: &NativeAt| (Reverse(row.samples), row.holder);
-            let names = |row: &NativeAt| (row.library.clone(), row.function.clone());
-            (key(one), names(one)).cmp(&(key(other), names(other)))
-        });
+        rows.sort_by_key(|row| Reverse(row.samples));
         rows.truncate(MAX_ROWS);
         (self.samples, rows)
     }
+
+    /// The functions at all addresses that were seen, of the files that could be opened.
+    fn functions(&self) -> HashMap<Address, NativeFunction> {
+        let mut seen: HashMap<FileId, HashSet<u64>> = HashMap::new();
+        for place in self.seen.keys() {
+            for (file, at) in [place.at].iter().chain(place.callers.iter().flatten()) {
+                seen.entry(*file).or_default().insert(*at);
+            }
+        }
+        let mut functions = HashMap::new();
+        for (file, addresses) in seen {
+            let Some(Some(NativeFile { functions: of, .. })) = self.files.get(&file) else {
+                continue;
+            };
+            let library = of.path.file_name().unwrap_or_default().to_string_lossy();
+            let addresses: Vec<_> = addresses.into_iter().collect();
+            let names = of.names(&addresses);
+            functions.extend(addresses.into_iter().zip(names).map(|(at, function)| {
+                let library = library.clone().into_owned();
+                ((file, at), NativeFunction { library, function })
+            }));
+        }
+        functions
+    }
 }
 
-/// The file whose code is at an address.
-fn file_at(mapped: &[MappedFile], address: u64) -> Option<&MappedFile> {
-    let has_it = |file: &&MappedFile| {
-        let mut mappings = file.mappings.iter();
-        mappings.any(|one| one.executable && (one.start..one.end).contains(&address))
-    };
-    mapped.iter().find(has_it)
+fn is_python(python: &Interpreter, file: FileId) -> bool {
+    let mut mappings = python.module.mappings.iter();
+    mappings.any(|own| own.file == file)
 }

@@ -34,7 +34,7 @@ use gilscope_common::{
     maps::{
         FrameOffsets, SemaphoreOffsets, StackKey, StackTime, Target, Thread, TotalsKey, source,
     },
-    records::{LockRecord, OnCpuRecord},
+    records::{LockRecord, NativeRecord, OnCpuRecord},
     wait::{Finished, kind},
 };
 use std::{collections::HashMap, ops::Range, rc::Rc, sync::Arc};
@@ -159,6 +159,8 @@ impl Watched {
         // musl's is not what its callers return to: it leaves by jumps into others.
         let on_glibc = interpreter.filter(|interpreter| interpreter.libc == Libc::Glibc);
         let mutex_lock = on_glibc.and(mutex_lock(&self.process));
+        let code = interpreter.and_then(|interpreter| interpreter.module.code());
+        let code = code.unwrap_or_default();
         let target = Target {
             mutex_lock: mutex_lock.map_or(0, |function| function.address),
             mutex_lock_size: mutex_lock.map_or(0, |function| function.size),
@@ -171,6 +173,8 @@ impl Watched {
             library_size: library.map_or(0, |(library, _)| library.size),
             library_id: library.map_or(0, |(library, _)| library.id),
             has_parking_lot: self.has_parking_lot().into(),
+            python: code.start,
+            python_size: code.end.saturating_sub(code.start),
             frames: self.frames().unwrap_or_default(),
             semaphore: self.semaphore().unwrap_or_default(),
             follow_children: self.follow_children.into(),
@@ -696,10 +700,10 @@ impl Watched {
         self.analysis.apply(Event::ThreadFacts(thread.tid, facts));
     }
 
-    /// One of its threads, which has a GIL, was on the CPU.
-    pub fn on_cpu(&mut self, record: &OnCpuRecord) {
+    /// One of its threads, which has a GIL, was on the CPU; in native code with its stack.
+    pub fn on_cpu(&mut self, record: &OnCpuRecord, native: Option<&NativeRecord>) {
         if let Some(interpreter) = &self.interpreter {
-            self.on_cpu.add(&self.process, interpreter, record);
+            self.on_cpu.add(&self.process, interpreter, record, native);
         }
     }
 

@@ -183,7 +183,12 @@ impl Session {
             }
             Record::OnCpu(record) => {
                 if let Some(process) = self.processes.get_mut(&record.header.tgid) {
-                    process.on_cpu(&record);
+                    process.on_cpu(&record, None);
+                }
+            }
+            Record::Native(record) => {
+                if let Some(process) = self.processes.get_mut(&record.on_cpu.header.tgid) {
+                    process.on_cpu(&record.on_cpu, Some(&record));
                 }
             }
             Record::Fork(parent, child, _) => self.forked(parent, child),

@@ -3,8 +3,8 @@
 use super::case::{Case, Found, called, evidence};
 use super::{percent, seconds};
 use crate::analyse::samples::Doing;
-use crate::model::BlockedBy;
-use std::collections::HashMap;
+use crate::model::{BlockedBy, NativeFunction};
+use std::collections::{BTreeMap, HashMap};
 
 /// Looks that say so, in percent, and how many at least.
 const LOOKS_PERCENT: f64 = 10.0;
@@ -115,26 +115,45 @@ pub(super) fn native_holds_gil(case: &Case<'_>) -> Option<Found> {
     Some(Found::new(says, figures, suggestion).of(threads).at(place))
 }
 
-/// The native function that these threads were seen in most often, as a part of a sentence, if that is much of what was seen at all.
+/// The native function that these threads were seen in most often and which one Python called for it, as a part of a sentence, if that is much of
+/// what was seen at all.
 fn native(case: &Case<'_>, threads: &[u32]) -> String {
     let taken = case
         .process
         .on_cpu_samples
         .map_or(0, |samples| samples.taken);
-    let mut rows = case.process.native_at.iter();
-    let Some(row) = rows.find(|row| threads.contains(&row.holder)) else {
+    let rows = case.process.native_at.iter();
+    let rows: Vec<_> = rows.filter(|row| threads.contains(&row.holder)).collect();
+    let Some((at, samples)) = most_seen(rows.iter().map(|row| (&row.at, row.samples))) else {
         return String::new();
     };
-    let seen = percent(row.samples, taken);
-    if row.samples < SAMPLES || seen < SAMPLES_PERCENT {
+    let seen = percent(samples, taken);
+    if samples < SAMPLES || seen < SAMPLES_PERCENT {
         return String::new();
     }
-    let function = row.function.as_ref();
-    let function = function.map_or(String::new(), |name| format!(" {name}"));
-    format!(
-        " ({}{function} in {seen:.0} % of {taken} samples)",
-        row.library
-    )
+    let callers = rows.iter().filter(|row| row.at == *at);
+    let by_python = callers.filter_map(|row| Some((row.called_by_python()?, row.samples)));
+    let caller = most_seen(by_python).map_or(String::new(), |(caller, _)| {
+        format!(", called from {}", named(caller))
+    });
+    format!(" ({}{caller} in {seen:.0} % of {taken} samples)", named(at))
+}
+
+/// The function that most samples are of.
+fn most_seen<'a>(
+    rows: impl Iterator<Item = (&'a NativeFunction, u64)>,
+) -> Option<(&'a NativeFunction, u64)> {
+    let mut sums: BTreeMap<_, u64> = BTreeMap::new();
+    for (function, samples) in rows {
+        *sums.entry(function).or_default() += samples;
+    }
+    sums.into_iter().max_by_key(|(_, samples)| *samples)
+}
+
+fn named(function: &NativeFunction) -> String {
+    let name = function.function.as_ref();
+    let name = name.map_or(String::new(), |name| format!(" {name}"));
+    format!("{}{name}", function.library)
 }
 
 /// The holders that kept the GIL on the CPU, and for how long on end, on average.

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::model::{
-    ExitStatus, Finding, GilSamples, GilWaits, HistogramSummary, LockWaits, NativeAt, OtherLocks,
-    OtherStorms, OtherThreads, ProcessEnd, ProcessReport, Purpose, Report, Storm, StormKind,
-    TickSource, Unfinished, WhatIf,
+    ExitStatus, Finding, GilSamples, GilWaits, HistogramSummary, LockWaits, NativeAt,
+    NativeFunction, OtherLocks, OtherStorms, OtherThreads, ProcessEnd, ProcessReport, Purpose,
+    Report, Storm, StormKind, TickSource, Unfinished, WhatIf,
 };
 use crate::output::sample::{MS, idle, lock, process, report, storm, waits, what_if};
 use serde_json::{Map, Value, json};
@@ -66,6 +66,7 @@ fn bare() -> Report {
     let mut waited = idle(4_243);
     waited.gil = vec![GilWaits::default()];
     waited.cpu.split = Some(TickSource::Exact);
+    let native = process().native_at.remove(0);
     let ended = Some(ProcessEnd {
         at_ns: 3,
         status: None,
@@ -80,10 +81,23 @@ fn bare() -> Report {
         gil_samples: GilSamples::default(),
         held_at: Vec::new(),
         on_cpu_samples: None,
-        native_at: vec![NativeAt {
-            function: None,
-            ..process().native_at.remove(0)
-        }],
+        native_at: vec![
+            NativeAt {
+                callers: None,
+                at: NativeFunction {
+                    function: None,
+                    ..native.at.clone()
+                },
+                ..native.clone()
+            },
+            NativeAt {
+                callers: Some(vec![NativeFunction {
+                    function: None,
+                    ..native.at.clone()
+                }]),
+                ..native
+            },
+        ],
         collections: None,
         gil_wait,
         ended,
@@ -253,7 +267,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 45);
+    assert_eq!(nullable, 47);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What ran with the GIL held: Python or native code, and which.
 
 use super::Style;
-use crate::model::ProcessReport;
+use crate::model::{NativeFunction, ProcessReport};
 use crate::output::shown::{counted, name, share};
 use std::io::{self, Write};
 
@@ -38,15 +38,22 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
     let is_shown = |count: u64| count.saturating_mul(100) >= samples.taken.saturating_mul(PERCENT);
     let rows = process.native_at.iter().filter(|row| is_shown(row.samples));
     for row in rows.take(FUNCTIONS) {
-        let function = row.function.as_deref();
         writeln!(
             out,
-            "  {} {}: thread {}, {}",
-            name(&row.library, LIBRARY),
-            function.map_or("(no symbol)".to_owned(), |it| name(it, FUNCTION)),
+            "  {}: thread {}, {}",
+            function(&row.at),
             row.holder,
             part(row.samples),
         )?;
+        if let Some(caller) = row.called_by_python() {
+            writeln!(out, "    called from {}", function(caller))?;
+        }
     }
     Ok(())
+}
+
+fn function(at: &NativeFunction) -> String {
+    let function = at.function.as_deref();
+    let function = function.map_or("(no symbol)".to_owned(), |it| name(it, FUNCTION));
+    format!("{} {function}", name(&at.library, LIBRARY))
 }

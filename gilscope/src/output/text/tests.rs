@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Finding, Frame, GilWaits, HistogramSummary, Loss, OtherLocks, OtherStorms, OtherThreads,
-    Purpose, Storm, StormKind, Unfinished,
+    Finding, Frame, GilWaits, HistogramSummary, Loss, NativeFunction, OtherLocks, OtherStorms,
+    OtherThreads, Purpose, Storm, StormKind, Unfinished,
 };
 use crate::output::sample::{MS, idle, lock, process, report, storm, thread, waits, what_if};
 
@@ -66,6 +66,7 @@ Where it was had:
 
 What ran with it: Python 75.0 %, native code 24.5 %, not known 0.5 % (200 samples).
   libz.so.1.2.13 crc32_z: thread 4243, 20.0 %
+    called from _zlib.so checksum
 
 Forced switches, apart from waits: a thread gave way 300 times, 800 ms in all, longest 6.00 ms.
 Voluntary context switches: 3,702, of which 2,400 (64.8 %) to wait for the GIL (24 futile wake-ups).
@@ -333,8 +334,12 @@ fn hostile_text_is_harmless_and_fits() {
         file: evil.clone(),
         line: Some(u32::MAX),
     };
-    process.native_at[0].library = evil.clone();
-    process.native_at[0].function = Some(evil.clone());
+    let native = NativeFunction {
+        library: evil.clone(),
+        function: Some(evil.clone()),
+    };
+    process.native_at[0].callers = Some(vec![native.clone()]);
+    process.native_at[0].at = native;
     process.findings[0].says = format!("thread {}", "x".repeat(3_000));
     process.findings.push(Finding {
         says: evil,
@@ -347,7 +352,7 @@ fn hostile_text_is_harmless_and_fits() {
             .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
         "{text:?}"
     );
-    assert_eq!(text.lines().count(), 55);
+    assert_eq!(text.lines().count(), 56);
     assert_fits(&text);
 }
 

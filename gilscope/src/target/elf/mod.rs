@@ -208,6 +208,19 @@ impl Elf {
         Ok(all.then(|| found.map(Option::unwrap_or_default)))
     }
 
+    /// The section by which functions are unwound (`.eh_frame`): for which address it is linked, and what is in it. None where there is none.
+    pub fn unwind_section(file: &File) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
+        let cache = ReadCache::new(file);
+        let data = Bounded(&cache);
+        check_machine(data)?;
+        let sections = FileHeader64::<LE>::parse(data)?.sections(LE, data)?;
+        let Some((_, section)) = sections.section_by_name(LE, b".eh_frame") else {
+            return Ok(None);
+        };
+        let bytes = section.data(LE, data)?.to_vec();
+        Ok(Some((section.sh_addr(LE), bytes)))
+    }
+
     /// Where in the file the byte lies that is linked for `address`.
     pub fn file_offset(&self, address: u64) -> Option<u64> {
         self.segments.iter().find_map(|s| {

@@ -4,15 +4,18 @@ mod code;
 mod error;
 mod functions;
 mod open;
+mod unwind;
 
 pub use error::ModuleError;
 pub use functions::Functions;
+pub use unwind::{Registers, StackCopy, UnwindTable};
 
 use super::elf::{Elf, Symbol};
 use super::maps::{MappedFile, Mapping, mapped_files};
 use super::process::{Process, TargetError};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
@@ -52,6 +55,13 @@ impl Module {
             elf,
             file,
         })
+    }
+
+    /// From the first to the last address in the target at which its code may be executed.
+    pub fn code(&self) -> Option<Range<u64>> {
+        let code = self.mappings.iter().filter(|mapping| mapping.executable);
+        let start = code.clone().map(|mapping| mapping.start).min()?;
+        Some(start..code.map(|mapping| mapping.end).max()?)
     }
 
     /// With the symbols that `strip` removes as well, for [`Module::symbol`] and [`Module::elf`].
