@@ -2,8 +2,13 @@
 
 use super::Module;
 use crate::target::Elf;
+use cpp_demangle::{DemangleOptions, Symbol};
+use std::fmt::{self, Write};
 use std::fs::File;
 use std::path::PathBuf;
+
+/// The longest name of a function, in bytes. A short one of the linker's may stand for very much.
+const MAX_NAME: usize = 1_024;
 
 /// A file whose functions can be named.
 #[derive(Debug)]
@@ -35,6 +40,81 @@ impl Functions {
         // A file that is damaged there has its dynamic symbols all the same.
         let _ = elf.read_all_symbols(&self.file);
         let linked = addresses.iter().map(|at| at.wrapping_sub(self.load_bias));
-        elf.functions_at(&linked.collect::<Vec<_>>())
+        let names = elf.functions_at(&linked.collect::<Vec<_>>());
+        let readable = |name: String| readable(&name).unwrap_or(name);
+        names.into_iter().map(|name| name.map(readable)).collect()
+    }
+}
+
+/// What a programmer calls a function of C++ (without its parameters) or Rust (without its hash) that the linker calls so; none for another.
+fn readable(linked: &str) -> Option<String> {
+    let mut name = Short(String::new());
+    if let Ok(rust) = rustc_demangle::try_demangle(linked) {
+        write!(name, "{rust:#}").ok()?;
+    } else {
+        let options = DemangleOptions::new().no_params().no_return_type();
+        let symbol = Symbol::new(linked).ok()?;
+        symbol.structured_demangle(&mut name, &options).ok()?;
+    }
+    Some(name.0)
+}
+
+/// Refuses what is longer than [`MAX_NAME`].
+struct Short(String);
+
+impl Write for Short {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        if self.0.len().saturating_add(part.len()) > MAX_NAME {
+            return Err(fmt::Error);
+        }
+        self.0.push_str(part);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn names_are_as_a_programmer_knows_them() {
+        for (linked, known) in [
+            (
+                "_ZN5torch8autograd6Engine7executeEv",
+                "torch::autograd::Engine::execute",
+            ),
+            // Found in NumPy 2.3.
+            (
+                "_ZL34promote_and_get_info_and_ufuncimplP17_tagPyUFuncObjectPKP16tagPyArrayObjectPP21PyArray_DTypeMeta_tagS7_h",
+                "promote_and_get_info_and_ufuncimpl",
+            ),
+            (
+                "_ZN4core3ops8function6FnOnce9call_once17hfffeebc71b79384dE",
+                "core::ops::function::FnOnce::call_once",
+            ),
+            ("_RNvCs15kBYyAo9fc_7mycrate7example", "mycrate::example"),
+        ] {
+            assert_eq!(readable(linked).as_deref(), Some(known));
+        }
+        for linked in ["crc32_z", "PyCFuncPtr_call.cold", "_ZN", "", "_Zé"] {
+            assert_eq!(readable(linked), None, "{linked}");
+        }
+    }
+
+    /// Each pair takes the last one twice.
+    #[test]
+    fn a_short_name_that_stands_for_a_long_one_stays_as_it_is() {
+        let linked = |levels| {
+            let places = (2..levels).filter_map(|place| char::from_digit(place, 36));
+            let of = |place: char| format!("S1_IS{0}_S{0}_E", place.to_ascii_uppercase());
+            let arguments: String = places.map(of).collect();
+            format!("_Z1fI1a1bIS0_S0_E{arguments}Evv")
+        };
+        let short = readable(&linked(4)).unwrap();
+        let begins = "f<a, b<a, a>, b<b<a, a>, b<a, a> >";
+        assert!(short.starts_with(begins), "{short}");
+        assert_eq!(readable(&linked(32)), None);
     }
 }
