@@ -16,7 +16,7 @@ use gilscope_common::{
 use crate::{
     filter,
     maps::{COUNTERS, RECORDS, TOTALS},
-    stack,
+    stack::{self, Registers},
 };
 
 /// User space looks every few milliseconds; it is woken early only when this much waits for it.
@@ -165,7 +165,7 @@ fn on_cpu_record(thread: &Thread, instruction: u64, kind: u32) -> OnCpuRecord {
 
 /// The same in native code. In place: the programs' stack is small.
 #[inline(always)]
-pub fn native(thread: &Thread, instruction: u64, sp: u64, bp: u64) {
+pub fn native(thread: &Thread, registers: &Registers) {
     let Some(mut entry) = RECORDS.reserve::<NativeRecord>(0) else {
         record_lost();
         return;
@@ -173,8 +173,8 @@ pub fn native(thread: &Thread, instruction: u64, sp: u64, bp: u64) {
     let record = entry.as_mut_ptr();
     // SAFETY: the entry is ours until it is submitted, and all fields but the stack are written here.
     unsafe {
-        (*record).on_cpu = on_cpu_record(thread, instruction, kind::NATIVE);
-        ((*record).sp, (*record).bp, (*record).padding) = (sp, bp, 0);
+        (*record).on_cpu = on_cpu_record(thread, registers.ip, kind::NATIVE);
+        ((*record).sp, (*record).bp, (*record).padding) = (registers.sp, registers.bp, 0);
         stack::copy_to(record);
     }
     entry.submit(BPF_RB_NO_WAKEUP.into());

@@ -1,6 +1,6 @@
 //! `perf_event`, by a clock on each processor: which instruction a thread that has a GIL is at, and, if that is native code, what is on its stack.
 //!
-//! Kernels: 5.5+ (`bpf_probe_read_user`). Cost: one look-up on each tick, of which there are 49 a second; in native code 8 KiB are copied.
+//! Kernels: 5.5+ (`bpf_probe_read_user`); before 5.15 a thread that the tick finds in the kernel tells no more than its instruction. Cost: one look-up on each tick, of which there are 49 a second; in native code 8 KiB are copied.
 
 use aya_ebpf::{
     EbpfContext as _, bindings::BPF_F_USER_STACK, helpers::generated::bpf_get_stack,
@@ -8,7 +8,10 @@ use aya_ebpf::{
 };
 use gilscope_common::maps::Thread;
 
-use crate::{emit, filter, gil};
+use crate::{
+    emit, filter, gil,
+    stack::{self, Registers},
+};
 
 // Offsets in `struct pt_regs`, x86-64 (`arch/x86/include/asm/ptrace.h`), with which the context begins
 // (`include/uapi/linux/bpf_perf_event.h`).
@@ -35,18 +38,24 @@ pub fn on_cpu(ctx: PerfEventContext) -> u32 {
 
 #[inline(always)]
 fn seen(ctx: &PerfEventContext, thread: &Thread) -> Option<()> {
-    // In the kernel the registers are the kernel's.
-    if register(ctx, CS_OFFSET) & LEVEL != USER {
+    let registers = match register(ctx, CS_OFFSET) & LEVEL {
+        USER => Some(Registers {
+            ip: register(ctx, IP_OFFSET),
+            sp: register(ctx, SP_OFFSET),
+            bp: register(ctx, BP_OFFSET),
+        }),
+        // Those at the tick are the kernel's.
+        _ => stack::registers(),
+    };
+    let Some(registers) = registers else {
         emit::on_cpu(thread, instruction(ctx)?);
         return Some(());
-    }
-    let instruction = register(ctx, IP_OFFSET);
+    };
     let target = filter::target(thread.tgid)?;
-    if instruction.wrapping_sub(target.python) < target.python_size {
-        emit::on_cpu(thread, instruction);
+    if registers.ip.wrapping_sub(target.python) < target.python_size {
+        emit::on_cpu(thread, registers.ip);
     } else {
-        let (sp, bp) = (register(ctx, SP_OFFSET), register(ctx, BP_OFFSET));
-        emit::native(thread, instruction, sp, bp);
+        emit::native(thread, &registers);
     }
     Some(())
 }

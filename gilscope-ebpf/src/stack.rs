@@ -21,6 +21,8 @@ use crate::{
 
 /// `struct pt_regs`, x86-64 (`arch/x86/include/asm/ptrace.h`): offset of `sp`.
 const SP_OFFSET: usize = 152;
+/// Of `bp`.
+const BP_OFFSET: usize = 32;
 /// Of `orig_ax`: the number of the system call.
 const NUMBER_OFFSET: usize = 120;
 /// Of `ip`.
@@ -150,6 +152,29 @@ fn known(target: &Target, address: u64) -> Option<u32> {
     };
     // SAFETY: copied out at once.
     unsafe { CALLERS.get(key) }.copied()
+}
+
+/// What tells where a thread is in its program, and who called it there.
+pub struct Registers {
+    /// The next instruction.
+    pub ip: u64,
+    /// The stack pointer.
+    pub sp: u64,
+    /// `rbp`.
+    pub bp: u64,
+}
+
+/// Those of the present thread, which is in the kernel, where they can be told.
+#[inline(always)]
+pub fn registers() -> Option<Registers> {
+    if !maps::has_task_registers() {
+        return None;
+    }
+    Some(Registers {
+        ip: register(IP_OFFSET)?,
+        sp: register(SP_OFFSET)?,
+        bp: register(BP_OFFSET)?,
+    })
 }
 
 /// So much is copied at a time: where the rest is not mapped, that has been copied.

@@ -15,9 +15,9 @@ const NATIVE: &str = include_str!("../workloads/native.py");
 /// `probe::attach`: ticks a second.
 const TICKS: f64 = 49.0;
 
-fn trace(python: &Python, how: &str, check: impl FnOnce(&Process<'_>)) {
-    println!("{} ({}), {how}", python.name, python.version);
-    let target = Running::ready(&mut python.workload(NATIVE, &[how]));
+fn trace(python: &Python, how: &[&str], check: impl FnOnce(&Process<'_>)) {
+    println!("{} ({}), {how:?}", python.name, python.version);
+    let target = Running::ready(&mut python.workload(NATIVE, how));
     let traced = Tracer::trace(target.pid(), Duration::from_secs(2));
     check(&traced.report.process(target.pid()));
 }
@@ -45,7 +45,7 @@ fn pythons() -> impl Iterator<Item = Python> {
 fn native_code_that_keeps_the_gil_is_named() {
     need_root();
     for python in pythons() {
-        trace(&python, "keeps", |process| {
+        trace(&python, &["keeps"], |process| {
             let [python, native, unknown] = samples(process);
             assert!(native >= 9 * (python + unknown), "{process:?}");
             let seen = (python + native + unknown) as f64 / ticks(process);
@@ -65,7 +65,7 @@ fn native_code_that_keeps_the_gil_is_named() {
     }
 }
 
-/// What the source says: compiled without frame pointers, each calls the next.
+/// What the source says: compiled without frame pointers, each calls the next. The last computes, or is in system calls as the clock ticks.
 #[test]
 fn the_callers_of_native_code_are_named() {
     need_root();
@@ -77,36 +77,37 @@ fn the_callers_of_native_code_are_named() {
         let library = chain(folder.path());
         let seen = library.strip_prefix(python.root().unwrap_or("/".as_ref()));
         let seen = Path::new("/").join(seen.unwrap());
-        trace(&python, seen.to_str().unwrap(), |process| {
-            let rows = process.0["native_at"].as_array().unwrap();
-            let function = |at: &Value| at["function"].as_str().map(str::to_owned);
-            let in_it = |row: &&Value| function(row).is_some_and(|name| name == "innermost");
-            let innermost: Vec<_> = rows.iter().filter(in_it).collect();
-            let samples = |row: &Value| row["samples"].as_u64().unwrap();
-            let all: u64 = innermost.iter().map(|row| samples(row)).sum();
-            assert!(all > 30, "{process:?}");
-            // Not of those ticks at which the kernel was at work.
-            let called = innermost.iter().filter(|row| !row["callers"].is_null());
-            let called: Vec<_> = called.collect();
-            let known: u64 = called.iter().map(|row| samples(row)).sum();
-            assert!(known * 10 >= all * 9, "{innermost:?}");
-            for row in called {
-                assert_eq!(row["library"], "chain.so");
-                let callers = row["callers"].as_array().unwrap();
-                let (own, python) = callers.split_at_checked(2).unwrap();
-                assert_eq!(
-                    [function(&own[0]), function(&own[1])],
-                    ["middle", "compute"].map(|name| Some(name.to_owned())),
-                    "{row}"
-                );
-                assert!(own.iter().all(|caller| caller["library"] == "chain.so"));
-                let is_ctypes = |caller: &Value| {
-                    let library = caller["library"].as_str().unwrap();
-                    library.starts_with("_ctypes") || library.starts_with("libffi")
-                };
-                assert!(python.iter().all(is_ctypes), "{row}");
-            }
-        });
+        for rounds in ["1000000", "-10000"] {
+            trace(&python, &[seen.to_str().unwrap(), rounds], is_chain);
+        }
+    }
+}
+
+fn is_chain(process: &Process<'_>) {
+    let rows = process.0["native_at"].as_array().unwrap();
+    let function = |at: &Value| at["function"].as_str().map(str::to_owned);
+    let in_it = |row: &&Value| function(row).is_some_and(|name| name == "innermost");
+    let innermost: Vec<_> = rows.iter().filter(in_it).collect();
+    let samples = |row: &Value| row["samples"].as_u64().unwrap();
+    let all: u64 = innermost.iter().map(|row| samples(row)).sum();
+    assert!(all > 30, "{process:?}");
+    let called = innermost.iter().filter(|row| !row["callers"].is_null());
+    let called: Vec<_> = called.collect();
+    let known: u64 = called.iter().map(|row| samples(row)).sum();
+    assert!(known * 20 >= all * 19, "{innermost:?}");
+    for row in called {
+        assert_eq!(row["library"], "chain.so");
+        let callers = row["callers"].as_array().unwrap();
+        let (own, python) = callers.split_at_checked(2).unwrap();
+        let named = [function(&own[0]), function(&own[1])];
+        let in_source = ["middle", "compute"].map(|name| Some(name.to_owned()));
+        assert_eq!(named, in_source, "{row}");
+        assert!(own.iter().all(|caller| caller["library"] == "chain.so"));
+        let is_ctypes = |caller: &Value| {
+            let library = caller["library"].as_str().unwrap();
+            library.starts_with("_ctypes") || library.starts_with("libffi")
+        };
+        assert!(python.iter().all(is_ctypes), "{row}");
     }
 }
 
@@ -120,7 +121,7 @@ fn chain(folder: &Path) -> PathBuf {
     let output = compile.output();
     assert!(
         output.as_ref().is_ok_and(|output| output.status.success()),
-        "`apt-get install gcc` has it: {compile:?}: {output:?}"
+        "`apt-get install gcc libc6-dev` has it: {compile:?}: {output:?}"
     );
     library
 }
@@ -129,7 +130,7 @@ fn chain(folder: &Path) -> PathBuf {
 fn native_code_that_releases_the_gil_is_not_counted() {
     need_root();
     for python in pythons() {
-        trace(&python, "releases", |process| {
+        trace(&python, &["releases"], |process| {
             let counted: u64 = samples(process).iter().sum();
             assert!((counted as f64) < 0.1 * ticks(process), "{process:?}");
         });
@@ -140,19 +141,11 @@ fn native_code_that_releases_the_gil_is_not_counted() {
 fn python_code() {
     need_root();
     for python in pythons() {
-        trace(&python, "python", |process| {
+        trace(&python, &["python"], |process| {
             let [python, native, unknown] = samples(process);
-            // A shared 3.13 asks the loader for its thread state at each turn: 8 - 14 % of the samples are in `__tls_get_addr`.
-            assert!(python >= 3 * (native + unknown), "{process:?}");
+            // What it does in the C library, such as to ask the loader for its thread state, is Python's.
+            assert!(python >= 19 * (native + unknown), "{process:?}");
             assert!(python as f64 >= 0.6 * ticks(process), "{process:?}");
-            let rows = process.0["native_at"].as_array().unwrap();
-            let of_c = |row: &Value| {
-                let library = row["library"].as_str().unwrap();
-                ["ld-", "libc", "libpthread"]
-                    .iter()
-                    .any(|name| library.starts_with(name))
-            };
-            assert!(rows.iter().all(of_c), "{rows:?}");
         });
     }
 }

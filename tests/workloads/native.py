@@ -1,5 +1,5 @@
 """A thread computes a checksum in libz all the time, beside one that wakes up every millisecond: `keeps` the GIL meanwhile, or
-`releases` it. Or the same in `python`, or in the library (`hosts/chain.c`) at a path.
+`releases` it. Or the same in `python`, or so many rounds in the library (`hosts/chain.c`) at a path.
 """
 
 import ctypes
@@ -16,8 +16,9 @@ def checksum(library):
 
 
 def compute(library):
+    rounds = ctypes.c_long(int(sys.argv[2]))
     while True:
-        library.compute(ctypes.c_long(1000000))
+        library.compute(rounds)
 
 
 def count():

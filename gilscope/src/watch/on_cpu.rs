@@ -25,6 +25,8 @@ const MAX_TABLES: usize = 128 << 20;
 const MAX_CALLERS: usize = 64;
 /// Threads and places that are told apart; what comes beyond is counted, and of no function.
 const MAX_PLACES: usize = 1 << 14;
+/// One of these is in each file of the C library: itself, its loader, and the library for threads that glibc had before 2.34.
+const C_LIBRARY: [&str; 3] = ["__libc_start_main", "__tls_get_addr", "pthread_create"];
 /// Rows of the report.
 const MAX_ROWS: usize = 100;
 
@@ -45,6 +47,7 @@ struct Place {
 struct NativeFile {
     functions: Functions,
     unwind: Option<UnwindTable>,
+    is_c_library: bool,
 }
 
 /// What has been seen so far.
@@ -81,12 +84,21 @@ impl OnCpu {
             self.samples.python += 1;
             return;
         }
-        self.samples.native += 1;
         self.open(process, file);
+        let callers = native.and_then(|native| self.callers(process, python, native));
+        if let Some(callers) = &callers
+            && self.is_c_library(file)
+            && callers.iter().all(|(file, _)| self.is_c_library(*file))
+        {
+            // Python itself compares, copies and asks for memory there.
+            self.samples.python += 1;
+            return;
+        }
+        self.samples.native += 1;
         let place = Place {
             tid: record.header.tid,
             at: (file, record.instruction),
-            callers: native.and_then(|native| self.callers(process, python, native)),
+            callers,
         };
         if self.seen.len() < MAX_PLACES || self.seen.contains_key(&place) {
             *self.seen.entry(place).or_default() += 1;
@@ -124,12 +136,18 @@ impl OnCpu {
             let fits = |table: &UnwindTable| self.tables.saturating_add(table.size()) <= MAX_TABLES;
             NativeFile {
                 unwind: unwind.filter(fits),
+                is_c_library: C_LIBRARY.iter().any(|name| module.symbol(name).is_some()),
                 functions: module.into(),
             }
         });
         let table = opened.as_ref().and_then(|it| it.unwind.as_ref());
         self.tables += table.map_or(0, UnwindTable::size);
         self.files.insert(file, opened);
+    }
+
+    fn is_c_library(&self, file: FileId) -> bool {
+        let opened = self.files.get(&file).and_then(Option::as_ref);
+        opened.is_some_and(|opened| opened.is_c_library)
     }
 
     /// Who called the function that was seen, up to the one that Python called.
