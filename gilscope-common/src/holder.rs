@@ -189,12 +189,14 @@ impl SeenTurn {
     #[inline(always)]
     fn copy(&mut self, turns: &Turns, number: u64) {
         let turn = turns.at(number);
+        let before = load(&turn.number);
         store(load(&turn.held_ns), &mut self.held_ns);
         store(load(&turn.dropped_ns), &mut self.dropped_ns);
         store(load(&turn.seen_late), &mut self.seen_late);
         store(load(&turn.again), &mut self.again);
         store(load(&turn.holder), &mut self.holder);
-        if load(&turn.number) != number {
+        // Whoever overwrites it meanwhile changes the number first, and last.
+        if before != number || load(&turn.number) != number {
             store(UNKNOWN, &mut self.holder);
         }
     }

@@ -163,12 +163,11 @@ fn on_cpu_record(thread: &Thread, instruction: u64, kind: u32) -> OnCpuRecord {
     }
 }
 
-/// The same in native code. In place: the programs' stack is small.
+/// The same in native code; where there is no room for its stack, without it. In place: the programs' stack is small.
 #[inline(always)]
 pub fn native(thread: &Thread, registers: &Registers) {
     let Some(mut entry) = RECORDS.reserve::<NativeRecord>(0) else {
-        record_lost();
-        return;
+        return on_cpu(thread, registers.ip);
     };
     let record = entry.as_mut_ptr();
     // SAFETY: the entry is ours until it is submitted, and all fields but the stack are written here.

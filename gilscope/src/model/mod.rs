@@ -30,7 +30,7 @@ pub use event::{
 pub use finding::{Evidence, Finding, Rule};
 pub use gil::{CondvarLock, FoundBy, Gil, GilLock, GilOwner, WaitSource};
 pub use lock::{LockId, LockKind, LockTotals, LockWait, Purpose};
-pub use on_cpu::{NativeAt, NativeFunction, OnCpuSamples};
+pub use on_cpu::{NativeAt, NativeCallers, NativeFunction, OnCpuSamples};
 pub use progress::Progress;
 pub use report::{
     AsleepWithGil, BlockedAt, BlockedBy, CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary,

@@ -7,7 +7,7 @@ use serde::Serialize;
 pub struct OnCpuSamples {
     /// How many.
     pub taken: u64,
-    /// In the file that the interpreter is in: Python, and what of it is written in C.
+    /// In the file that the interpreter is in: Python, and what of it is written in C. Or in the C library, known to be called by that.
     pub python: u64,
     /// In another file: an extension, or a library.
     pub native: u64,
@@ -32,15 +32,17 @@ pub struct NativeAt {
     /// Which.
     #[serde(flatten)]
     pub at: NativeFunction,
-    /// Who called it, from its own caller to the one that Python called; `None` where that is not known.
-    pub callers: Option<Vec<NativeFunction>>,
-    /// How often it was seen there, called so.
+    /// How often it was seen there.
     pub samples: u64,
+    /// Who called it, most often first, 10 at most. What is missing to the samples is not known, or of others.
+    pub callers: Vec<NativeCallers>,
 }
 
-impl NativeAt {
-    /// The function that Python called, if another one.
-    pub fn called_by_python(&self) -> Option<&NativeFunction> {
-        self.callers.as_ref()?.last()
-    }
+/// Who called a native function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NativeCallers {
+    /// From its own caller to the function that Python called; none if Python called it itself.
+    pub functions: Vec<NativeFunction>,
+    /// How often it was seen, called so.
+    pub samples: u64,
 }

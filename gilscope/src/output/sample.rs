@@ -3,9 +3,9 @@
 use crate::model::{
     AsleepWithGil, BlockedAt, BlockedBy, Collections, CpuTime, Evidence, Finding, FoundBy, Frame,
     Generation, GilInfo, GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind,
-    LockReport, Loss, NativeAt, NativeFunction, OnCpuSamples, ProcessReport, Purpose, PythonStack,
-    Report, Rule, SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind, StormThread, ThreadReport,
-    TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
+    LockReport, Loss, NativeAt, NativeCallers, NativeFunction, OnCpuSamples, ProcessReport,
+    Purpose, PythonStack, Report, Rule, SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind,
+    StormThread, ThreadReport, TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -160,8 +160,11 @@ pub(super) fn process() -> ProcessReport {
         native_at: vec![NativeAt {
             holder: 4_243,
             at: native("libz.so.1.2.13", "crc32_z"),
-            callers: Some(vec![native("_zlib.so", "checksum")]),
             samples: 40,
+            callers: vec![NativeCallers {
+                functions: vec![native("_zlib.so", "update"), native("_zlib.so", "checksum")],
+                samples: 36,
+            }],
         }],
         collections: Some(Collections {
             from_ns: 20 * MS,

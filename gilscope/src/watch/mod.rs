@@ -7,6 +7,7 @@ mod dump;
 mod error;
 mod host;
 mod locks;
+mod native_code;
 mod on_cpu;
 mod options;
 mod process;

@@ -764,7 +764,8 @@ impl Watched {
     }
 
     /// Gives back what the kernel holds for a process that has ended.
-    pub fn release(&self, probe: &mut Probe) {
+    pub fn release(&mut self, probe: &mut Probe) {
+        self.on_cpu.is_over();
         probe.unfollow(self.process.pid);
         for known in self.gils.iter().filter(|known| known.lives) {
             probe.unwatch(self.process.pid, known.info.id, &known.gil, self.source);

@@ -145,7 +145,7 @@ impl Session {
             .iter()
             .filter(|(pid, process)| is_gone(pid, process));
         for pid in ended.map(|(pid, _)| *pid).collect::<Vec<_>>() {
-            if let Some(process) = self.processes.remove(&pid) {
+            if let Some(mut process) = self.processes.remove(&pid) {
                 process.release(&mut self.probe);
                 self.gone
                     .extend(process.is_of_interest().then_some(process));

@@ -131,9 +131,11 @@ fn native(case: &Case<'_>, threads: &[u32]) -> String {
     if samples < SAMPLES || seen < SAMPLES_PERCENT {
         return String::new();
     }
-    let callers = rows.iter().filter(|row| row.at == *at);
-    let by_python = callers.filter_map(|row| Some((row.called_by_python()?, row.samples)));
-    let caller = most_seen(by_python).map_or(String::new(), |(caller, _)| {
+    let of_it = rows.iter().filter(|row| row.at == *at);
+    let callers = of_it.flat_map(|row| &row.callers);
+    let by_python = callers.filter_map(|it| Some((it.functions.last()?, it.samples)));
+    let caller = most_seen(by_python).filter(|(_, called)| called * 2 >= samples);
+    let caller = caller.map_or(String::new(), |(caller, _)| {
         format!(", called from {}", named(caller))
     });
     format!(" ({}{caller} in {seen:.0} % of {taken} samples)", named(at))

@@ -3,8 +3,8 @@
 use super::*;
 use crate::model::{
     ExitStatus, Finding, GilSamples, GilWaits, HistogramSummary, LockWaits, NativeAt,
-    NativeFunction, OtherLocks, OtherStorms, OtherThreads, ProcessEnd, ProcessReport, Purpose,
-    Report, Storm, StormKind, TickSource, Unfinished, WhatIf,
+    NativeCallers, NativeFunction, OtherLocks, OtherStorms, OtherThreads, ProcessEnd,
+    ProcessReport, Purpose, Report, Storm, StormKind, TickSource, Unfinished, WhatIf,
 };
 use crate::output::sample::{MS, idle, lock, process, report, storm, waits, what_if};
 use serde_json::{Map, Value, json};
@@ -67,6 +67,10 @@ fn bare() -> Report {
     waited.gil = vec![GilWaits::default()];
     waited.cpu.split = Some(TickSource::Exact);
     let native = process().native_at.remove(0);
+    let unnamed = NativeFunction {
+        function: None,
+        ..native.at.clone()
+    };
     let ended = Some(ProcessEnd {
         at_ns: 3,
         status: None,
@@ -81,23 +85,14 @@ fn bare() -> Report {
         gil_samples: GilSamples::default(),
         held_at: Vec::new(),
         on_cpu_samples: None,
-        native_at: vec![
-            NativeAt {
-                callers: None,
-                at: NativeFunction {
-                    function: None,
-                    ..native.at.clone()
-                },
-                ..native.clone()
-            },
-            NativeAt {
-                callers: Some(vec![NativeFunction {
-                    function: None,
-                    ..native.at.clone()
-                }]),
-                ..native
-            },
-        ],
+        native_at: vec![NativeAt {
+            at: unnamed.clone(),
+            callers: vec![NativeCallers {
+                functions: vec![unnamed],
+                samples: 1,
+            }],
+            ..native
+        }],
         collections: None,
         gil_wait,
         ended,
@@ -267,7 +262,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 47);
+    assert_eq!(nullable, 46);
 }
 
 #[test]

@@ -10,6 +10,8 @@ const SAMPLES: u64 = 20;
 /// Functions that are shown, and the share of the samples that each has at least, in percent.
 const FUNCTIONS: usize = 3;
 const PERCENT: u64 = 2;
+/// Callers that are shown of each.
+const CALLERS: usize = 2;
 /// Columns of a library, and of a function.
 const LIBRARY: usize = 32;
 const FUNCTION: usize = 36;
@@ -45,8 +47,15 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
             row.holder,
             part(row.samples),
         )?;
-        if let Some(caller) = row.called_by_python() {
-            writeln!(out, "    called from {}", function(caller))?;
+        let callers = row.callers.iter().take(CALLERS);
+        let callers = callers.filter_map(|it| Some((it.functions.last()?, it.samples)));
+        for (caller, samples) in callers.filter(|(_, samples)| is_shown(*samples)) {
+            writeln!(
+                out,
+                "    called from {}: {}",
+                function(caller),
+                part(samples)
+            )?;
         }
     }
     Ok(())

@@ -66,7 +66,7 @@ Where it was had:
 
 What ran with it: Python 75.0 %, native code 24.5 %, not known 0.5 % (200 samples).
   libz.so.1.2.13 crc32_z: thread 4243, 20.0 %
-    called from _zlib.so checksum
+    called from _zlib.so checksum: 18.0 %
 
 Forced switches, apart from waits: a thread gave way 300 times, 800 ms in all, longest 6.00 ms.
 Voluntary context switches: 3,702, of which 2,400 (64.8 %) to wait for the GIL (24 futile wake-ups).
@@ -338,7 +338,7 @@ fn hostile_text_is_harmless_and_fits() {
         library: evil.clone(),
         function: Some(evil.clone()),
     };
-    process.native_at[0].callers = Some(vec![native.clone()]);
+    process.native_at[0].callers[0].functions = vec![native.clone()];
     process.native_at[0].at = native;
     process.findings[0].says = format!("thread {}", "x".repeat(3_000));
     process.findings.push(Finding {

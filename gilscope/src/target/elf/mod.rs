@@ -5,7 +5,8 @@
 
 use super::maps::Mapping;
 use object::LittleEndian as LE;
-use object::elf::{self, FileHeader64, ProgramHeader64, Sym64};
+use object::SectionIndex;
+use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
 use object::read::{ReadCache, ReadRef};
 use std::cmp::Reverse;
@@ -162,8 +163,8 @@ impl Elf {
             let before = functions.get(..behind)?.iter().rev().take(MAX_ALIASES);
             let has_it = |s: &&&Sym64<LE>| address - s.st_value(LE) < s.st_size(LE);
             let name = self.name(before.into_iter().find(has_it)?);
-            let name = name.split(|byte| *byte == 0).next()?;
             let name = name.get(..MAX_NAME).unwrap_or(name);
+            let name = name.split(|byte| *byte == 0).next()?;
             Some(String::from_utf8_lossy(name).into_owned())
         };
         addresses.iter().map(at).collect()
@@ -208,13 +209,28 @@ impl Elf {
         Ok(all.then(|| found.map(Option::unwrap_or_default)))
     }
 
-    /// The section by which functions are unwound (`.eh_frame`): for which address it is linked, and what is in it. None where there is none.
-    pub fn unwind_section(file: &File) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
+    /// The section by which functions are unwound (`.eh_frame`): for which address it is linked, and what is in it. None where there is none, or it is
+    /// larger than `room`.
+    pub fn unwind_section(file: &File, room: u64) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
         let cache = ReadCache::new(file);
         let data = Bounded(&cache);
         check_machine(data)?;
-        let sections = FileHeader64::<LE>::parse(data)?.sections(LE, data)?;
-        let Some((_, section)) = sections.section_by_name(LE, b".eh_frame") else {
+        let header = FileHeader64::<LE>::parse(data)?;
+        let sections = header.sections(LE, data)?;
+        // Read at once: each name by itself would be kept by the cache.
+        let names = sections.section(
+            header
+                .shstrndx(LE, data)
+                .map(|at| SectionIndex(at as usize))?,
+        )?;
+        let names = names.data(LE, data)?;
+        let is_it = |section: &&SectionHeader64<LE>| {
+            let name = names
+                .get(section.sh_name(LE) as usize..)
+                .unwrap_or_default();
+            name.starts_with(b".eh_frame\0") && section.sh_size(LE) <= room
+        };
+        let Some(section) = sections.iter().find(is_it) else {
             return Ok(None);
         };
         let bytes = section.data(LE, data)?.to_vec();

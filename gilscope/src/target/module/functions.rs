@@ -2,13 +2,20 @@
 
 use super::Module;
 use crate::target::Elf;
-use cpp_demangle::{DemangleOptions, Symbol};
+use cpp_demangle::{DemangleOptions, ParseOptions, Symbol};
+use std::collections::HashMap;
 use std::fmt::{self, Write};
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// The longest name of a function, in bytes. A short one of the linker's may stand for very much.
 const MAX_NAME: usize = 1_024;
+/// How deep one of C++ may be nested: of 7,700 in four libraries none that can be read at all is deeper. cpp_demangle reads some constructs twice (0.5.1, `ast.rs`: a
+/// conversion operator's template arguments), and so what is in them 4 times, and so on.
+const MAX_DEPTH: u32 = 48;
+/// So long are the names of a file made readable; each takes some 10 µs, but for hostile ones.
+const READABLE: Duration = Duration::from_millis(100);
 
 /// A file whose functions can be named.
 #[derive(Debug)]
@@ -41,8 +48,21 @@ impl Functions {
         let _ = elf.read_all_symbols(&self.file);
         let linked = addresses.iter().map(|at| at.wrapping_sub(self.load_bias));
         let names = elf.functions_at(&linked.collect::<Vec<_>>());
-        let readable = |name: String| readable(&name).unwrap_or(name);
-        names.into_iter().map(|name| name.map(readable)).collect()
+        // Many addresses are in few functions.
+        let mut known: HashMap<String, String> = HashMap::new();
+        let began = Instant::now();
+        let mut readable = |linked: String| {
+            if let Some(name) = known.get(&linked) {
+                return name.clone();
+            }
+            let in_time = began.elapsed() < READABLE;
+            let name = in_time.then(|| readable(&linked)).flatten();
+            let name = name.unwrap_or_else(|| linked.clone());
+            known.insert(linked, name.clone());
+            name
+        };
+        let names = names.into_iter();
+        names.map(|name| name.map(&mut readable)).collect()
     }
 }
 
@@ -53,10 +73,17 @@ fn readable(linked: &str) -> Option<String> {
         write!(name, "{rust:#}").ok()?;
     } else {
         let options = DemangleOptions::new().no_params().no_return_type();
-        let symbol = Symbol::new(linked).ok()?;
+        let symbol = of_cpp(linked)?;
         symbol.structured_demangle(&mut name, &options).ok()?;
     }
     Some(name.0)
+}
+
+fn of_cpp(linked: &str) -> Option<Symbol<&str>> {
+    // Else it would be taken for a type, such as `i`.
+    linked.strip_prefix("_Z")?;
+    let depth = ParseOptions::default().recursion_limit(MAX_DEPTH);
+    Symbol::new_with_options(linked, &depth).ok()
 }
 
 /// Refuses what is longer than [`MAX_NAME`].
@@ -98,7 +125,15 @@ mod tests {
         ] {
             assert_eq!(readable(linked).as_deref(), Some(known));
         }
-        for linked in ["crc32_z", "PyCFuncPtr_call.cold", "_ZN", "", "_Zé"] {
+        for linked in [
+            "crc32_z",
+            "PyCFuncPtr_call.cold",
+            "_ZN",
+            "",
+            "_Zé",
+            "i",
+            "Pc",
+        ] {
             assert_eq!(readable(linked), None, "{linked}");
         }
     }
@@ -116,5 +151,16 @@ mod tests {
         let begins = "f<a, b<a, a>, b<b<a, a>, b<a, a> >";
         assert!(short.starts_with(begins), "{short}");
         assert_eq!(readable(&linked(32)), None);
+    }
+
+    /// Each level is read twice.
+    #[test]
+    fn a_name_that_takes_long_to_read_stays_as_it_is() {
+        let linked = |levels| {
+            let (begin, end) = ("T_I".repeat(levels), "EIiE".repeat(levels));
+            format!("_Zcv{begin}i{end}v")
+        };
+        assert!(of_cpp(&linked(8)).is_some());
+        assert!(of_cpp(&linked(24)).is_none());
     }
 }

@@ -77,9 +77,10 @@ pub struct UnwindTable {
 }
 
 impl UnwindTable {
-    /// Reads it; none where the file has none.
-    pub fn read(module: &Module) -> Option<Self> {
-        let (address, frames) = Elf::unwind_section(&module.file).ok().flatten()?;
+    /// Reads it; none where the file has none, or it is larger than `room` bytes.
+    pub fn read(module: &Module, room: usize) -> Option<Self> {
+        let section = Elf::unwind_section(&module.file, room as u64);
+        let (address, frames) = section.ok().flatten()?;
         Some(Self::new(module.load_bias, address, frames))
     }
 

@@ -64,7 +64,7 @@ fn own_module() -> Module {
 fn functions_are_told_by_whom_they_were_called() {
     let (mut registers, bytes) = outermost();
     let module = own_module();
-    let table = UnwindTable::read(&module).unwrap();
+    let table = UnwindTable::read(&module, 64 << 20).unwrap();
     let functions = Functions::from(module);
     let stack = StackCopy {
         from: registers.sp,
@@ -82,11 +82,24 @@ fn functions_are_told_by_whom_they_were_called() {
     }
 }
 
+fn unwind_section_of(module: &Module) -> (u64, Vec<u8>) {
+    let section = Elf::unwind_section(&module.file, 64 << 20);
+    section.unwrap().unwrap()
+}
+
+#[test]
+fn a_table_larger_than_its_room_is_not_read() {
+    let module = own_module();
+    let size = unwind_section_of(&module).1.len();
+    assert!(UnwindTable::read(&module, size).is_some());
+    assert!(UnwindTable::read(&module, size - 1).is_none());
+}
+
 /// What is behind the copy is not known.
 #[test]
 fn a_stack_that_was_cut_off_has_no_caller() {
     let (registers, _) = outermost();
-    let table = UnwindTable::read(&own_module()).unwrap();
+    let table = UnwindTable::read(&own_module(), 64 << 20).unwrap();
     let stack = StackCopy {
         from: registers.sp,
         bytes: &[],
@@ -103,7 +116,7 @@ fn damaged_tables_end_the_search() {
         let is_it = |module: &Module| module.path.to_string_lossy().contains("/ld-");
         module.ok().filter(is_it)
     });
-    let (address, frames) = Elf::unwind_section(&loader.unwrap().file).unwrap().unwrap();
+    let (address, frames) = unwind_section_of(&loader.unwrap());
     let whole = UnwindTable::new(0, address, frames.clone());
     let functions: Vec<_> = whole.entries.iter().map(|(start, _)| *start).collect();
     let stack: Vec<u8> = (0..=255).cycle().take(4096).collect();
