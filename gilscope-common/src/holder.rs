@@ -398,7 +398,7 @@ impl Turns {
     fn of(&mut self, look: &Look) -> &mut Turn {
         let turn = &mut self.last[look.number as usize % REMEMBERED];
         if turn.number != look.number || turn.holder != look.holder {
-            // In this order: who reads it meanwhile looks at the number last.
+            // In this order: who reads it meanwhile looks at the number before all else, and last.
             store(NO_TURN, &mut turn.number);
             store(0, &mut turn.held_ns);
             store(0, &mut turn.dropped_ns);

@@ -10,15 +10,8 @@ use gilscope_common::maps::Thread;
 
 use crate::{
     emit, filter, gil,
-    stack::{self, Registers},
+    stack::{self, BP_OFFSET, CS_OFFSET, IP_OFFSET, Registers, SP_OFFSET},
 };
-
-// Offsets in `struct pt_regs`, x86-64 (`arch/x86/include/asm/ptrace.h`), with which the context begins
-// (`include/uapi/linux/bpf_perf_event.h`).
-const BP_OFFSET: usize = 32;
-const IP_OFFSET: usize = 128;
-const CS_OFFSET: usize = 136;
-const SP_OFFSET: usize = 152;
 
 /// The privilege level in `cs`, and that of programs.
 const LEVEL: u64 = 3;
@@ -60,7 +53,7 @@ fn seen(ctx: &PerfEventContext, thread: &Thread) -> Option<()> {
     Some(())
 }
 
-/// A register at the tick.
+/// A register at the tick: with them the context begins (`include/uapi/linux/bpf_perf_event.h`).
 #[inline(always)]
 fn register(ctx: &PerfEventContext, offset: usize) -> u64 {
     // SAFETY: within the context, whose fields are aligned to 8; volatile, as the verifier wants each load of the context by itself.

@@ -20,13 +20,15 @@ use crate::{
 };
 
 /// `struct pt_regs`, x86-64 (`arch/x86/include/asm/ptrace.h`): offset of `sp`.
-const SP_OFFSET: usize = 152;
+pub const SP_OFFSET: usize = 152;
 /// Of `bp`.
-const BP_OFFSET: usize = 32;
+pub const BP_OFFSET: usize = 32;
+/// Of `cs`.
+pub const CS_OFFSET: usize = 136;
 /// Of `orig_ax`: the number of the system call.
 const NUMBER_OFFSET: usize = 120;
 /// Of `ip`.
-const IP_OFFSET: usize = 128;
+pub const IP_OFFSET: usize = 128;
 /// The frame of glibc's `__lll_lock_wait` is smaller than this (1 – 3 words, measured 2.31 – 2.43).
 const FRAME_WORDS: usize = 8;
 

@@ -26,7 +26,7 @@ const MAX_SEGMENTS: usize = 64;
 /// So many symbols before an address may be at one place, or too short to reach it.
 const MAX_ALIASES: usize = 64;
 /// The longest name of a function, in bytes.
-const MAX_NAME: usize = 1_024;
+pub const MAX_NAME: usize = 1_024;
 
 /// Why a file is no ELF file that gilscope can read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

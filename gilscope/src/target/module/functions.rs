@@ -1,7 +1,7 @@
 //! The functions of a mapped file, named when the process may be gone.
 
 use super::Module;
-use crate::target::Elf;
+use crate::target::elf::{Elf, MAX_NAME};
 use cpp_demangle::{DemangleOptions, ParseOptions, Symbol};
 use std::collections::HashMap;
 use std::fmt::{self, Write};
@@ -9,8 +9,6 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The longest name of a function, in bytes. A short one of the linker's may stand for very much.
-const MAX_NAME: usize = 1_024;
 /// How deep one of C++ may be nested: of 7,700 in four libraries none that can be read at all is deeper. cpp_demangle reads some constructs twice (0.5.1, `ast.rs`: a
 /// conversion operator's template arguments), and so what is in them 4 times, and so on.
 const MAX_DEPTH: u32 = 48;
@@ -86,7 +84,7 @@ fn of_cpp(linked: &str) -> Option<Symbol<&str>> {
     Symbol::new_with_options(linked, &depth).ok()
 }
 
-/// Refuses what is longer than [`MAX_NAME`].
+/// Refuses what is longer than [`MAX_NAME`]: a short name of the linker's may stand for very much.
 struct Short(String);
 
 impl Write for Short {
