@@ -7,7 +7,7 @@
 //! looked for has had it all the time.
 //!
 //! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
-//! said to have had it only while the thread that has dropped it slept, while the waiter was in line, as then it would have been woken
+//! said to have had it only while the thread that has dropped it slept or was in the futex calls that `drop_gil` makes, while the waiter was in line, as then it would have been woken
 //! (glibc `nptl/pthread_cond_signal.c`, 2.25+: a signal makes a futex call while there is one that has had none; `nptl/sem_post.c`, 2.21+), or for less than
 //! [`UNSEEN_TURN_NS`].
 //!
@@ -71,6 +71,8 @@ pub struct Turn {
     pub held: Snapshot,
     /// By `dropped_ns`.
     pub dropped: Snapshot,
+    /// Until then it was in the futex calls by which it dropped the GIL, and could not take it again.
+    pub dropping_until_ns: u64,
     /// From then on the GIL was nobody's,
     pub free_since_ns: u64,
     /// until then at least.
@@ -109,6 +111,7 @@ impl Turn {
         again: again::NO,
         held: Snapshot::NONE,
         dropped: Snapshot::NONE,
+        dropping_until_ns: 0,
         free_since_ns: 0,
         free_until_ns: 0,
         stack: StackRead::NONE,
@@ -131,12 +134,15 @@ impl Turn {
     /// For how long of a stretch after its drop nobody had the GIL, as far as is known.
     #[inline(always)]
     fn free_ns(&self, since_ns: u64, until_ns: u64) -> u64 {
+        let dropping_until_ns = load(&self.dropping_until_ns).min(until_ns);
+        let dropping_since_ns = load(&self.dropped_ns).max(since_ns);
         let free_until_ns = load(&self.free_until_ns).min(until_ns);
-        let free_since_ns = load(&self.free_since_ns).max(since_ns);
-        let (ns, free_ns) = (
-            until_ns - since_ns,
-            free_until_ns.saturating_sub(free_since_ns),
-        );
+        let free_since_ns = load(&self.free_since_ns)
+            .max(since_ns)
+            .max(dropping_until_ns);
+        let free_ns = dropping_until_ns.saturating_sub(dropping_since_ns)
+            + free_until_ns.saturating_sub(free_since_ns);
+        let ns = until_ns - since_ns;
         if ns - free_ns < UNSEEN_TURN_NS {
             ns
         } else {
@@ -392,6 +398,14 @@ impl Turns {
             turn.dropped_ns = look.now_ns;
         }
         turn.signalled = signals as u16;
+    }
+
+    /// A futex call by which the thread dropped the GIL is over.
+    #[inline(always)]
+    pub fn was_dropping(&mut self, number: u64, now_ns: u64) {
+        if let Some(turn) = self.last_dropped(number) {
+            store(now_ns, &mut turn.dropping_until_ns);
+        }
     }
 
     #[inline(always)]
@@ -763,8 +777,8 @@ impl Division {
 }
 
 const _: () = {
-    assert!(size_of::<Turn>() == 112);
-    assert!(size_of::<Turns>() == 7184);
+    assert!(size_of::<Turn>() == 120);
+    assert!(size_of::<Turns>() == 7696);
     assert!(size_of::<SeenTurn>() == 24);
     assert!(size_of::<Division>() == 168);
     assert!(size_of::<BlockedKey>() == 24);
@@ -980,6 +994,29 @@ mod tests {
         assert_eq!(free_ns(100, 150_000), 100_000);
         assert_eq!(free_ns(40_100, 90_100), 50_000);
         assert_eq!(free_ns(100, 10_100), 0);
+    }
+
+    /// It cannot take the GIL again before the calls are over that wake others.
+    #[test]
+    fn nobody_has_it_while_who_drops_it_is_in_the_futex_call() {
+        let free_ns = |dropping_until_ns, asleep_since_ns| {
+            let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
+            turns.was_dropping(7, dropping_until_ns);
+            turns.last[7].is_free(asleep_since_ns, 60_000);
+            let told = divide(&turns, &[look(8, 2, 70_000)]);
+            let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
+            nobodys.map(|(_, ns, _)| ns).sum::<u64>()
+        };
+        assert_eq!(free_ns(30_200, 59_000), 30_000 + 1_000);
+        // What is left is too short for a turn.
+        assert_eq!(free_ns(42_200, 59_000), 60_000);
+        // Both at a time are counted once.
+        assert_eq!(free_ns(30_200, 21_000), 60_000);
+        assert_eq!(free_ns(5_200, 3_000), 60_000);
+        assert_eq!(free_ns(30_200, 30_100), 60_000);
+        assert_eq!(free_ns(30_200, 31_000), 60_000);
+        // A call that was over before this drop.
+        assert_eq!(free_ns(90, 59_000), 1_000);
     }
 
     #[test]

@@ -111,7 +111,9 @@ pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> 
 #[inline(always)]
 pub fn has_dropped(thread: &mut Thread) -> Option<()> {
     let turns = turns(thread.tgid, thread.wait.gil_id)?;
-    walk::own(thread, turns)
+    walk::own(thread, turns);
+    turns.was_dropping(thread.dropped, filter::now_ns());
+    Some(())
 }
 
 /// The present thread goes to sleep in a wait for this GIL.

@@ -4,7 +4,7 @@
 //! Kernels: 5.15+; older verifiers take too long over the walk. Cost: some eight reads for each frame, 1.5 µs for ten; how many are read is bounded by
 //! [`gilscope_common::holder::StackBudget`].
 
-use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_probe_read_user};
 use core::{
     ffi::c_void,
     intrinsics::{AtomicOrdering, atomic_xadd},
@@ -150,7 +150,7 @@ fn read(
     budget.spend(header.at_ns, stack.count);
     let now = frames::innermost(&Own, offsets, state);
     if !stack.is_still_there(&Own, offsets, now) {
-        entry.discard(0);
+        entry.discard(BPF_RB_NO_WAKEUP.into());
         emit::stack_moved();
         return;
     }
@@ -162,7 +162,7 @@ fn read(
     };
     emit::stack_read();
     if STACKS.get_ptr(&id).is_some() {
-        entry.discard(0);
+        entry.discard(BPF_RB_NO_WAKEUP.into());
     } else {
         entry.submit(emit::wake_flags());
         let _ = STACKS.insert(&id, &0, 0);

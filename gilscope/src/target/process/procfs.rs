@@ -7,7 +7,8 @@ use std::path::Path;
 
 /// Reads at most `limit` bytes: a `/proc` file has no size to ask for.
 pub(super) fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Most are shorter, and `read_to_end` asks for 32 bytes first.
+    let mut bytes = Vec::with_capacity(1 << 10);
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
