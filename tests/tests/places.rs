@@ -126,6 +126,19 @@ fn both_are_where_python_says() {
     }
 }
 
+/// Who waits for whom is told all the same.
+#[test]
+fn none_are_read_where_none_are_wanted() {
+    need_root();
+    let target = Running::ready(&mut python().workload(PLACES, &[]));
+    let pid = target.pid();
+    let tracer = Tracer::attach_with(&[pid], &["--no-stacks", "--duration", "2s"]);
+    let traced = tracer.end();
+    let process = traced.report.process(pid);
+    assert!(sum_ns(list(&process.0["blocked_by"])) > 0, "{process:?}");
+    assert!(list(&process.0["waited_at"]).is_empty(), "{process:?}");
+}
+
 /// A code object is gone by the time that its names are read, and another one may lie in its place: no name is a wrong one.
 #[test]
 fn what_is_gone_is_not_taken_for_another() {

@@ -194,6 +194,7 @@ impl Cli {
             folded: self.stacks.folded,
             flamegraph: self.stacks.flamegraph,
             stacks_of: self.stacks.stacks_of,
+            stacks: !self.stacks.no_stacks,
             source: self.source,
             all_threads: self.all_threads,
             max_threads: self.max_threads as usize,

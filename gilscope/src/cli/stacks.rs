@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Options of their own, below the others.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Flame graphs")]
+#[command(next_help_heading = "Python stacks")]
 #[command(group = ArgGroup::new("files of stacks").multiple(true))]
 #[group(id = "stacks")]
 pub struct Args {
-    /// Draw the time waited by Python stack, as SVG; `-`: to standard output
+    /// Draw a flame graph of the time waited, as SVG; `-`: to standard output
     #[arg(long, value_name = "FILE", group = "files of stacks")]
     pub(super) flamegraph: Option<PathBuf>,
 
@@ -21,6 +21,10 @@ pub struct Args {
     /// Whose stacks
     #[arg(long, hide_short_help = true, value_name = "WHO", value_enum, default_value_t = StacksOf::Holder, requires = "files of stacks")]
     pub(super) stacks_of: StacksOf,
+
+    /// Read none: who waits and because of whom is told, but not on which line
+    #[arg(long, hide_short_help = true, conflicts_with = "files of stacks")]
+    pub(super) no_stacks: bool,
 }
 
 impl Args {
@@ -40,10 +44,22 @@ mod tests {
         stacks: Args,
     }
 
-    fn parse(words: &[&str]) -> Option<StacksOf> {
+    fn arguments(words: &[&str]) -> Option<Args> {
         let words = ["gilscope"].iter().chain(words);
-        let cli = Cli::try_parse_from(words).ok()?;
-        Some(cli.stacks.stacks_of)
+        Some(Cli::try_parse_from(words).ok()?.stacks)
+    }
+
+    fn parse(words: &[&str]) -> Option<StacksOf> {
+        arguments(words).map(|stacks| stacks.stacks_of)
+    }
+
+    #[test]
+    fn no_stacks_for_no_file() {
+        let no_stacks = |words| arguments(words).map(|stacks| stacks.no_stacks);
+        assert_eq!(no_stacks(&[]), Some(false));
+        assert_eq!(no_stacks(&["--no-stacks"]), Some(true));
+        assert_eq!(no_stacks(&["--no-stacks", "--folded", "a"]), None);
+        assert_eq!(no_stacks(&["--no-stacks", "--flamegraph", "a"]), None);
     }
 
     #[test]

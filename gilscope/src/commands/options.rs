@@ -47,6 +47,8 @@ pub struct Options {
     pub flamegraph: Option<PathBuf>,
     /// Whose stacks those are of.
     pub stacks_of: StacksOf,
+    /// Read Python stacks.
+    pub stacks: bool,
     /// What the waits are measured by.
     pub source: Source,
     /// No limit on the text report's threads.

@@ -103,7 +103,10 @@ fn check(options: &Options) -> anyhow::Result<()> {
 
 fn session_options(options: &Options, follow_children: bool) -> watch::Options {
     watch::Options {
-        limits: Limits::default(),
+        limits: Limits {
+            stacks: options.stacks,
+            ..Limits::default()
+        },
         max_threads: options.max_threads,
         max_locks: options.max_locks,
         storms: options.storms,

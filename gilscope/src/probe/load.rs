@@ -11,7 +11,7 @@ use std::{error::Error, io};
 /// Built from `gilscope-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/gilscope.bpf.o");
 
-/// How much the kernel sets aside. Each entry takes some 500 bytes of kernel memory.
+/// How much the kernel sets aside and does. Each entry takes some 500 bytes of kernel memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Threads followed at one time.
@@ -20,6 +20,8 @@ pub struct Limits {
     pub processes: u32,
     /// Bytes of the ring buffer; a power of two, a multiple of the page size.
     pub ring_bytes: u32,
+    /// Python stacks are read, at a bounded rate.
+    pub stacks: bool,
 }
 
 impl Default for Limits {
@@ -28,6 +30,7 @@ impl Default for Limits {
             threads: 16_384,
             processes: 1024,
             ring_bytes: 2 << 20,
+            stacks: true,
         }
     }
 }
@@ -79,13 +82,14 @@ impl KernelFacts {
 /// Loads the object and makes its maps. Nothing is attached yet.
 pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
     let facts = KernelFacts::read()?;
+    let reads_stacks = facts.has_task_registers & u32::from(limits.stacks);
     EbpfLoader::new()
         // No relocations against the kernel's types: parsing them would take 40 MB.
         .btf(None)
         .override_global("TASK_PID_OFFSET", &facts.task_pid_offset, true)
         .override_global("TASK_STATE_OFFSET", &facts.task_state_offset, true)
         .override_global("TASK_FS_BASE_OFFSET", &facts.task_fs_base_offset, true)
-        .override_global("READS_STACKS", &facts.has_task_registers, true)
+        .override_global("READS_STACKS", &reads_stacks, true)
         .override_global("HAS_TASK_REGISTERS", &facts.has_task_registers, true)
         .override_global("TASK_EXIT_CODE_OFFSET", &facts.task_exit_code_offset, true)
         .map_max_entries("TARGETS", limits.processes)

@@ -19,6 +19,8 @@ use crate::{assets, process, workspace};
 pub enum Tool {
     /// gilscope by its futex tracepoints
     Futex,
+    /// The same with --no-stacks
+    FutexNoStacks,
     /// bpftrace: programs that do nothing on the two futex tracepoints, what no tracer by them can be below
     FutexNothing,
     /// gilscope by its uprobes
@@ -33,8 +35,9 @@ pub enum Tool {
 
 impl Tool {
     /// All, in the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Futex,
+        Self::FutexNoStacks,
         Self::FutexNothing,
         Self::Uprobe,
         Self::TakeGil,
@@ -46,6 +49,7 @@ impl Tool {
     pub fn title(self) -> &'static str {
         match self {
             Self::Futex => "gilscope --source futex",
+            Self::FutexNoStacks => "gilscope --source futex --no-stacks",
             Self::FutexNothing => "bpftrace, empty programs on the futex tracepoints",
             Self::Uprobe => "gilscope --source uprobe",
             Self::TakeGil => "bpftrace, take_gil and drop_gil",
@@ -57,7 +61,7 @@ impl Tool {
     /// Gets what can be got; an error says what is missing and how to get it.
     pub fn prepare(self, python: &Path) -> Result<()> {
         match self {
-            Self::Futex | Self::Uprobe => {
+            Self::Futex | Self::FutexNoStacks | Self::Uprobe => {
                 process::run(process::cargo().args(["build", "--release", "--package", "gilscope"]))
             }
             Self::FutexNothing | Self::TakeGil | Self::CondTimedwait => {
@@ -75,18 +79,9 @@ impl Tool {
     pub fn attach(self, target: &Target) -> Result<Tracer> {
         let pid = target.pid().to_string();
         match self {
-            Self::Futex | Self::Uprobe => {
-                let source = if self == Self::Futex {
-                    "futex"
-                } else {
-                    "uprobe"
-                };
-                Tracer::start(
-                    Command::new(workspace::gilscope())
-                        .args(["--quiet", "--source", source, "--pid", &pid]),
-                    "tracing process",
-                )
-            }
+            Self::Futex => gilscope(&pid, &["--source", "futex"]),
+            Self::FutexNoStacks => gilscope(&pid, &["--source", "futex", "--no-stacks"]),
+            Self::Uprobe => gilscope(&pid, &["--source", "uprobe"]),
             Self::FutexNothing => bpftrace(&pid, &FUTEX_NOTHING.map(str::to_owned)),
             Self::TakeGil => bpftrace(&pid, &gil_probes(&target.interpreter()?)?),
             Self::CondTimedwait => bpftrace(&pid, &[probe(&pthread(target)?, COND_TIMEDWAIT)]),
@@ -106,6 +101,12 @@ impl Tool {
             }
         }
     }
+}
+
+fn gilscope(pid: &str, options: &[&str]) -> Result<Tracer> {
+    let mut command = Command::new(workspace::gilscope());
+    command.args(["--quiet", "--pid", pid]).args(options);
+    Tracer::start(&mut command, "tracing process")
 }
 
 /// The default version, which programs use: by its plain name bpftrace 0.17 attaches to `@GLIBC_2.2.5`, which nobody calls.
