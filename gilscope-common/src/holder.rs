@@ -7,7 +7,7 @@
 //! looked for has had it all the time.
 //!
 //! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
-//! said to have had it only while the thread that has dropped it slept or was in the futex calls that `drop_gil` makes, while the waiter was in line, as then it would have been woken
+//! said to have had it only while the thread that has dropped it slept or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
 //! (glibc `nptl/pthread_cond_signal.c`, 2.25+: a signal makes a futex call while there is one that has had none; `nptl/sem_post.c`, 2.21+), or for less than
 //! [`UNSEEN_TURN_NS`].
 //!
@@ -134,6 +134,7 @@ impl Turn {
     /// For how long of a stretch after its drop nobody had the GIL, as far as is known.
     #[inline(always)]
     fn free_ns(&self, since_ns: u64, until_ns: u64) -> u64 {
+        // In this order: the end of a call is told after its beginning.
         let dropping_until_ns = load(&self.dropping_until_ns).min(until_ns);
         let dropping_since_ns = load(&self.dropped_ns).max(since_ns);
         let free_until_ns = load(&self.free_until_ns).min(until_ns);
@@ -395,16 +396,20 @@ impl Turns {
         if signals || turn.signalled == 0 {
             turn.is_taken_again();
             turn.dropped = look.holders;
-            turn.dropped_ns = look.now_ns;
+            store(look.now_ns, &mut turn.dropped_ns);
         }
         turn.signalled = signals as u16;
     }
 
-    /// A futex call by which the thread dropped the GIL is over.
+    /// A futex call by which the thread dropped the GIL, which began with this look, is over. By the call that unlocks the mutex it may have dropped it
+    /// another time, the signals of which nobody needed any more: unless that began too soon after.
     #[inline(always)]
-    pub fn was_dropping(&mut self, number: u64, now_ns: u64) {
-        if let Some(turn) = self.last_dropped(number) {
-            store(now_ns, &mut turn.dropping_until_ns);
+    pub fn was_dropping(&mut self, began: &Look, now_ns: u64) {
+        if let Some(turn) = self.last_dropped(began.number) {
+            let known_until_ns = turn.dropped_ns.max(turn.dropping_until_ns);
+            if began.now_ns < known_until_ns + UNSEEN_TURN_NS {
+                store(now_ns, &mut turn.dropping_until_ns);
+            }
         }
     }
 
@@ -417,6 +422,7 @@ impl Turns {
             store(0, &mut turn.held_ns);
             store(0, &mut turn.dropped_ns);
             store(0, &mut turn.free_until_ns);
+            store(0, &mut turn.dropping_until_ns);
             store(0, &mut turn.seen_late);
             store(again::NO, &mut turn.again);
             turn.stack = StackRead::NONE;
@@ -1001,7 +1007,7 @@ mod tests {
     fn nobody_has_it_while_who_drops_it_is_in_the_futex_call() {
         let free_ns = |dropping_until_ns, asleep_since_ns| {
             let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
-            turns.was_dropping(7, dropping_until_ns);
+            turns.was_dropping(&look(7, 1, 200), dropping_until_ns);
             turns.last[7].is_free(asleep_since_ns, 60_000);
             let told = divide(&turns, &[look(8, 2, 70_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
@@ -1010,13 +1016,41 @@ mod tests {
         assert_eq!(free_ns(30_200, 59_000), 30_000 + 1_000);
         // What is left is too short for a turn.
         assert_eq!(free_ns(42_200, 59_000), 60_000);
-        // Both at a time are counted once.
-        assert_eq!(free_ns(30_200, 21_000), 60_000);
-        assert_eq!(free_ns(5_200, 3_000), 60_000);
-        assert_eq!(free_ns(30_200, 30_100), 60_000);
         assert_eq!(free_ns(30_200, 31_000), 60_000);
         // A call that was over before this drop.
         assert_eq!(free_ns(90, 59_000), 1_000);
+    }
+
+    #[test]
+    fn what_is_known_in_two_ways_is_counted_once() {
+        let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
+        turns.was_dropping(&look(7, 1, 200), 20_200);
+        turns.last[7].is_free(10_200, 30_200);
+        let told = divide(&turns, &[look(8, 2, 70_000)]);
+        assert_eq!(told[1], (NOBODY, 30_000, 30_000));
+    }
+
+    /// It may have had it again in between, and nobody needed the signal of that drop.
+    #[test]
+    fn a_mutex_that_is_unlocked_late_may_be_another_drop_s() {
+        let nobodys_ns = |unlocks_at_ns: u64| {
+            let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
+            turns.was_dropping(&look(7, 1, 200), 5_200);
+            let unlocks = look(7, 1, unlocks_at_ns);
+            turns.dropped(&unlocks, false);
+            turns.was_dropping(&unlocks, unlocks_at_ns + 2_000);
+            divide(&turns, &[look(8, 2, 70_000)])[1].1
+        };
+        assert_eq!(nobodys_ns(50_200), 5_000);
+        assert_eq!(nobodys_ns(5_900), 7_700);
+    }
+
+    #[test]
+    fn a_turn_knows_nothing_of_the_one_that_lay_in_its_place() {
+        let mut turns = seen(&[(7, 1, 50, 200)]);
+        turns.was_dropping(&look(7, 1, 200), 5_200);
+        turns.has(&look(7 + REMEMBERED as u64, 2, 300));
+        assert_eq!(turns.at(7).dropping_until_ns, 0);
     }
 
     #[test]

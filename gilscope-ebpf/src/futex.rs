@@ -44,6 +44,8 @@ pub fn futex_enter(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn enter(ctx: &TracePointContext, thread: &mut Thread) -> Option<()> {
+    // The end of a call says that it has dropped a GIL only where its beginning did.
+    thread.dropped = 0;
     // Inside a function that is measured as a whole, its own calls say nothing more.
     if thread.wait.stack_pointer != 0 {
         return None;

@@ -112,7 +112,7 @@ pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> 
 pub fn has_dropped(thread: &mut Thread) -> Option<()> {
     let turns = turns(thread.tgid, thread.wait.gil_id)?;
     walk::own(thread, turns);
-    turns.was_dropping(thread.dropped, filter::now_ns());
+    turns.was_dropping(&thread.division.look, filter::now_ns());
     Some(())
 }
 

@@ -106,7 +106,7 @@ static HAS_TASK_REGISTERS: u32 = 0;
 #[unsafe(no_mangle)]
 static NEVER: u32 = 0;
 
-/// Not 0 where the verifier can be asked to go through a walk of Python's frames (5.15).
+/// Not 0 where Python stacks are wanted and the verifier can be asked to go through a walk of Python's frames (5.15).
 #[unsafe(no_mangle)]
 static READS_STACKS: u32 = 0;
 

@@ -22,7 +22,7 @@ pub struct Args {
     #[arg(long, hide_short_help = true, value_name = "WHO", value_enum, default_value_t = StacksOf::Holder, requires = "files of stacks")]
     pub(super) stacks_of: StacksOf,
 
-    /// Read none as threads wait: only ten looks a second tell lines, of the thread that has the GIL
+    /// Read none in the kernel: lines come from ten looks a second at the thread that has the GIL
     #[arg(long, hide_short_help = true, conflicts_with = "files of stacks")]
     pub(super) no_stacks: bool,
 }

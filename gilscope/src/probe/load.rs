@@ -44,7 +44,7 @@ struct KernelFacts {
     /// 0 where the kernel does not tell.
     task_fs_base_offset: u32,
     /// 1 where the kernel has the helper `bpf_task_pt_regs` (5.15+). Older ones take minutes to verify the walk of Python's frames, so
-    /// it tells whether stacks are read too.
+    /// it tells whether stacks can be read too.
     has_task_registers: u32,
 }
 

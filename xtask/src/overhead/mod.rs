@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use crate::{assets, process, root, workspace};
 
 mod futex;
+mod programs;
 mod table;
 mod target;
 mod tool;
@@ -46,6 +47,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Result<()> {
     root::become_root()?;
+    programs::are_not_counted()?;
     let python = args
         .python
         .clone()
@@ -72,6 +74,15 @@ pub fn run(args: &Args) -> Result<()> {
             Err(error) => table.add_absent(tool.title(), &format!("{error:#}")),
         }
     }
+    if chosen(&args.tool, &Tool::Futex) {
+        let shares = workloads
+            .iter()
+            .map(|name| programs_share(args, &python, name));
+        match shares.collect() {
+            Ok(shares) => table.add_programs(shares),
+            Err(error) => table.add_absent("gilscope's programs", &format!("{error:#}")),
+        }
+    }
     let calls = workloads
         .iter()
         .map(|name| futex_calls(args, &python, name));
@@ -96,6 +107,12 @@ fn futex_calls(args: &Args, python: &Path, name: &str) -> Result<f64> {
     eprintln!("{name}: futex calls");
     let target = Target::start(python, &workspace::workload(name), args.seconds)?;
     futex::calls_per_second(target)
+}
+
+fn programs_share(args: &Args, python: &Path, name: &str) -> Result<f64> {
+    eprintln!("{name}: gilscope's programs");
+    let target = Target::start(python, &workspace::workload(name), args.seconds)?;
+    programs::share_of_a_core(target)
 }
 
 /// All pairs of one workload and one tool.

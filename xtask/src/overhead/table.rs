@@ -34,8 +34,12 @@ impl Cell {
     }
 
     fn cpu(&self) -> String {
-        median(&self.cpu).map_or_else(|| "–".to_owned(), |cpu| format!("{:.1} %", cpu * 100.0))
+        median(&self.cpu).map_or_else(|| "–".to_owned(), percent)
     }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 fn median(values: &[f64]) -> Option<f64> {
@@ -51,6 +55,7 @@ pub struct Table {
     workloads: Vec<String>,
     rows: Vec<(&'static str, Vec<Cell>)>,
     futex_calls: Vec<f64>,
+    programs: Vec<f64>,
     absent: Vec<(&'static str, String)>,
 }
 
@@ -61,6 +66,7 @@ impl Table {
             workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
             rows: Vec::new(),
             futex_calls: Vec::new(),
+            programs: Vec::new(),
             absent: Vec::new(),
         }
     }
@@ -73,6 +79,11 @@ impl Table {
     /// Adds the futex calls in a second of each workload.
     pub fn add_futex_calls(&mut self, calls: Vec<f64>) {
         self.futex_calls = calls;
+    }
+
+    /// Adds how much of a core gilscope's programs take with each workload.
+    pub fn add_programs(&mut self, shares: Vec<f64>) {
+        self.programs = shares;
     }
 
     /// Notes a tool that could not be measured.
@@ -113,6 +124,14 @@ impl fmt::Display for Table {
             let memory =
                 cells.iter().map(|cell| cell.memory).max().unwrap_or(0) as f64 / f64::from(1 << 20);
             writeln!(f, "| {tool} | {} | {memory:.1} MiB |", cpu.join(" | "))?;
+        }
+        if !self.programs.is_empty() {
+            let shares: Vec<_> = self.programs.iter().copied().map(percent).collect();
+            writeln!(
+                f,
+                "| (gilscope's programs, on the whole machine) | {} | |",
+                shares.join(" | ")
+            )?;
         }
         if !self.futex_calls.is_empty() {
             let calls: Vec<_> = self
@@ -159,6 +178,7 @@ mod tests {
             );
         }
         table.add("one", vec![cell, Cell::default()]);
+        table.add_programs(vec![0.0104, 0.6]);
         table.add_futex_calls(vec![12.3, 250_000.0]);
         table.add_absent("other", "not here: pip install other");
         let expected = "\
@@ -169,6 +189,7 @@ mod tests {
 | the tracer's own share of a core: median | spin | pipe | peak memory |
 |---|---:|---:|---:|
 | one | 1.0 % | – | 10.0 MiB |
+| (gilscope's programs, on the whole machine) | 1.0 % | 60.0 % | |
 | (the target's futex calls in a second) | 12 | 250000 | |
 
 Not measured: other: not here: pip install other

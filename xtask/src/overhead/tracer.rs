@@ -53,6 +53,11 @@ impl Tracer {
         Ok(tracer)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line that it prints from now on and that has this in it.
     pub fn next_line(&self, word: &str) -> Result<String> {
         self.lines.try_iter().for_each(drop);
