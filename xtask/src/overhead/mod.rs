@@ -13,7 +13,7 @@ mod target;
 mod tool;
 mod tracer;
 
-use table::{Cell, Table};
+use table::{Cell, Table, percent, rate};
 use target::Target;
 use tool::Tool;
 
@@ -74,22 +74,28 @@ pub fn run(args: &Args) -> Result<()> {
             Err(error) => table.add_absent(tool.title(), &format!("{error:#}")),
         }
     }
-    if chosen(&args.tool, &Tool::Futex) {
-        let shares = workloads
-            .iter()
-            .map(|name| programs_share(args, &python, name));
-        match shares.collect() {
-            Ok(shares) => table.add_programs(shares),
-            Err(error) => table.add_absent("gilscope's programs", &format!("{error:#}")),
+    let mut figures = |what: &'static str, of: &dyn Fn(Target) -> Result<String>| {
+        let figures = workloads.iter().map(|name| {
+            eprintln!("{name}: {what}");
+            of(Target::start(
+                &python,
+                &workspace::workload(name),
+                args.seconds,
+            )?)
+        });
+        match figures.collect() {
+            Ok(figures) => table.add_figures(what, figures),
+            Err(error) => table.add_absent(what, &format!("{error:#}")),
         }
+    };
+    if chosen(&args.tool, &Tool::Futex) {
+        figures("gilscope's programs, on the whole machine", &|target| {
+            programs::share_of_a_core(target).map(percent)
+        });
     }
-    let calls = workloads
-        .iter()
-        .map(|name| futex_calls(args, &python, name));
-    match calls.collect() {
-        Ok(calls) => table.add_futex_calls(calls),
-        Err(error) => table.add_absent("the target's futex calls", &format!("{error:#}")),
-    }
+    figures("the target's futex calls in a second", &|target| {
+        futex::calls_per_second(target).map(rate)
+    });
     println!(
         "{}, {} pairs of {} s a workload\n\n{table}",
         python.display(),
@@ -101,18 +107,6 @@ pub fn run(args: &Args) -> Result<()> {
 
 fn chosen<T: PartialEq>(wanted: &[T], one: &T) -> bool {
     wanted.is_empty() || wanted.contains(one)
-}
-
-fn futex_calls(args: &Args, python: &Path, name: &str) -> Result<f64> {
-    eprintln!("{name}: futex calls");
-    let target = Target::start(python, &workspace::workload(name), args.seconds)?;
-    futex::calls_per_second(target)
-}
-
-fn programs_share(args: &Args, python: &Path, name: &str) -> Result<f64> {
-    eprintln!("{name}: gilscope's programs");
-    let target = Target::start(python, &workspace::workload(name), args.seconds)?;
-    programs::share_of_a_core(target)
 }
 
 /// All pairs of one workload and one tool.

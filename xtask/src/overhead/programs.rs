@@ -9,12 +9,10 @@ use super::{target::Target, tool::Tool};
 /// Documentation/admin-guide/sysctl/kernel.rst.
 const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
-/// The kernel counts; as before when dropped.
-struct Counting {
-    before: String,
-}
+/// The kernel counts, until it is dropped.
+struct Counting;
 
-/// It makes each program dearer: no measure of speed may be taken meanwhile.
+/// It makes each program dearer: no measure of speed may be taken meanwhile, so it is off before and after.
 pub fn are_not_counted() -> Result<()> {
     let counted = fs::read_to_string(SWITCH).is_ok_and(|value| value.trim() != "0");
     ensure!(
@@ -26,15 +24,14 @@ pub fn are_not_counted() -> Result<()> {
 
 impl Counting {
     fn begin() -> Result<Self> {
-        let before = fs::read_to_string(SWITCH).context(SWITCH)?;
         fs::write(SWITCH, "1").context(SWITCH)?;
-        Ok(Self { before })
+        Ok(Self)
     }
 }
 
 impl Drop for Counting {
     fn drop(&mut self) {
-        let _ = fs::write(SWITCH, self.before.trim());
+        let _ = fs::write(SWITCH, "0");
     }
 }
 

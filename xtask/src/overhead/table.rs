@@ -38,8 +38,14 @@ impl Cell {
     }
 }
 
-fn percent(share: f64) -> String {
+/// A share of a core.
+pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
+}
+
+/// So many in a second.
+pub fn rate(calls: f64) -> String {
+    format!("{calls:.0}")
 }
 
 fn median(values: &[f64]) -> Option<f64> {
@@ -54,8 +60,7 @@ fn median(values: &[f64]) -> Option<f64> {
 pub struct Table {
     workloads: Vec<String>,
     rows: Vec<(&'static str, Vec<Cell>)>,
-    futex_calls: Vec<f64>,
-    programs: Vec<f64>,
+    figures: Vec<(&'static str, Vec<String>)>,
     absent: Vec<(&'static str, String)>,
 }
 
@@ -65,8 +70,7 @@ impl Table {
         Self {
             workloads: workloads.iter().map(|name| (*name).to_owned()).collect(),
             rows: Vec::new(),
-            futex_calls: Vec::new(),
-            programs: Vec::new(),
+            figures: Vec::new(),
             absent: Vec::new(),
         }
     }
@@ -76,14 +80,9 @@ impl Table {
         self.rows.push((tool, cells));
     }
 
-    /// Adds the futex calls in a second of each workload.
-    pub fn add_futex_calls(&mut self, calls: Vec<f64>) {
-        self.futex_calls = calls;
-    }
-
-    /// Adds how much of a core gilscope's programs take with each workload.
-    pub fn add_programs(&mut self, shares: Vec<f64>) {
-        self.programs = shares;
+    /// Adds a figure of each workload that no pair tells.
+    pub fn add_figures(&mut self, what: &'static str, figures: Vec<String>) {
+        self.figures.push((what, figures));
     }
 
     /// Notes a tool that could not be measured.
@@ -125,25 +124,8 @@ impl fmt::Display for Table {
                 cells.iter().map(|cell| cell.memory).max().unwrap_or(0) as f64 / f64::from(1 << 20);
             writeln!(f, "| {tool} | {} | {memory:.1} MiB |", cpu.join(" | "))?;
         }
-        if !self.programs.is_empty() {
-            let shares: Vec<_> = self.programs.iter().copied().map(percent).collect();
-            writeln!(
-                f,
-                "| (gilscope's programs, on the whole machine) | {} | |",
-                shares.join(" | ")
-            )?;
-        }
-        if !self.futex_calls.is_empty() {
-            let calls: Vec<_> = self
-                .futex_calls
-                .iter()
-                .map(|calls| format!("{calls:.0}"))
-                .collect();
-            writeln!(
-                f,
-                "| (the target's futex calls in a second) | {} | |",
-                calls.join(" | ")
-            )?;
+        for (what, figures) in &self.figures {
+            writeln!(f, "| ({what}) | {} | |", figures.join(" | "))?;
         }
         for (tool, why) in &self.absent {
             writeln!(f, "\nNot measured: {tool}: {why}")?;
@@ -178,8 +160,18 @@ mod tests {
             );
         }
         table.add("one", vec![cell, Cell::default()]);
-        table.add_programs(vec![0.0104, 0.6]);
-        table.add_futex_calls(vec![12.3, 250_000.0]);
+        for (what, figures) in [
+            (
+                "gilscope's programs, on the whole machine",
+                [percent(0.0104), percent(0.6)],
+            ),
+            (
+                "the target's futex calls in a second",
+                [rate(12.3), rate(250_000.0)],
+            ),
+        ] {
+            table.add_figures(what, figures.to_vec());
+        }
         table.add_absent("other", "not here: pip install other");
         let expected = "\
 | speed of the traced, to untraced: median (lowest–highest) | spin | pipe |
