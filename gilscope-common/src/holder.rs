@@ -9,7 +9,7 @@
 //! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
 //! said to have had it only while the thread that has dropped it slept or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
 //! (glibc `nptl/pthread_cond_signal.c`, 2.25+: a signal makes a futex call while there is one that has had none; `nptl/sem_post.c`, 2.21+), or for less than
-//! [`UNSEEN_TURN_NS`].
+//! [`UNSEEN_TURN_NS`]. Who is first seen with it late has had it for as long as it had a processor at most ([`OffCpu`]).
 //!
 //! A semaphore (CPython 2.7) counts no changes. But nobody lets go of it unseen while another waits for it, and who looks sees who has it: so they are
 //! counted here ([`Turns::changes`]). A thread whose check interval is over lets go of it to take it again at once: if it is found with it then, it has
@@ -19,7 +19,7 @@
 //! the holder did in it.
 
 use crate::{
-    parts::{Parts, Snapshot, known},
+    parts::{OffCpu, Parts, Snapshot, known},
     sched::{load, store},
 };
 
@@ -77,6 +77,8 @@ pub struct Turn {
     pub free_since_ns: u64,
     /// until then at least.
     pub free_until_ns: u64,
+    /// When the holder was off the CPU, before it was seen first in the turn.
+    pub off_cpu: OffCpu,
     /// Where it was in Python when that was read last.
     pub stack: StackRead,
 }
@@ -114,6 +116,7 @@ impl Turn {
         dropping_until_ns: 0,
         free_since_ns: 0,
         free_until_ns: 0,
+        off_cpu: OffCpu::NONE,
         stack: StackRead::NONE,
     };
 
@@ -151,6 +154,15 @@ impl Turn {
         }
     }
 
+    /// Its holder is seen first, or again after a drop.
+    #[inline(always)]
+    fn was_off_cpu(&mut self, off_cpu: &OffCpu) {
+        // In this order, as others read it meanwhile.
+        store(0, &mut self.off_cpu.until_ns);
+        store(off_cpu.from_ns, &mut self.off_cpu.from_ns);
+        store(off_cpu.until_ns, &mut self.off_cpu.until_ns);
+    }
+
     /// The holder has the GIL: since it has dropped it, if it was to take it again at once.
     #[inline(always)]
     fn is_taken_again(&mut self) {
@@ -179,6 +191,8 @@ pub struct SeenTurn {
     pub again: u8,
     /// Explicit padding.
     pub padding: u16,
+    /// [`Turn::off_cpu`].
+    pub off_cpu: OffCpu,
 }
 
 impl SeenTurn {
@@ -190,6 +204,7 @@ impl SeenTurn {
         seen_late: 0,
         again: again::NO,
         padding: 0,
+        off_cpu: OffCpu::NONE,
     };
 
     /// The turn with this number.
@@ -202,6 +217,11 @@ impl SeenTurn {
         store(load(&turn.seen_late), &mut self.seen_late);
         store(load(&turn.again), &mut self.again);
         store(load(&turn.holder), &mut self.holder);
+        store(load(&turn.off_cpu.until_ns), &mut self.off_cpu.until_ns);
+        store(load(&turn.off_cpu.from_ns), &mut self.off_cpu.from_ns);
+        if load(&turn.off_cpu.until_ns) != load(&self.off_cpu.until_ns) {
+            store(0, &mut self.off_cpu.until_ns);
+        }
         // Whoever overwrites it meanwhile changes the number first, and last.
         if before != number || load(&turn.number) != number {
             store(UNKNOWN, &mut self.holder);
@@ -308,6 +328,7 @@ impl Turns {
     pub fn has(&mut self, look: &Look) {
         let turn = self.of(look);
         if turn.held_ns <= turn.dropped_ns && look.now_ns > turn.dropped_ns {
+            turn.was_off_cpu(&look.off_cpu);
             turn.held = look.holders;
             (turn.held_ns, turn.seen_late) = (look.now_ns, 1);
             turn.is_taken_again();
@@ -393,6 +414,9 @@ impl Turns {
     #[inline(always)]
     pub fn dropped(&mut self, look: &Look, signals: bool) {
         let turn = self.of(look);
+        if turn.held_ns == 0 && turn.dropped_ns == 0 {
+            turn.was_off_cpu(&look.off_cpu);
+        }
         if signals || turn.signalled == 0 {
             turn.is_taken_again();
             turn.dropped = look.holders;
@@ -423,6 +447,7 @@ impl Turns {
             store(0, &mut turn.dropped_ns);
             store(0, &mut turn.free_until_ns);
             store(0, &mut turn.dropping_until_ns);
+            store(0, &mut turn.off_cpu.until_ns);
             store(0, &mut turn.seen_late);
             store(again::NO, &mut turn.again);
             turn.stack = StackRead::NONE;
@@ -448,6 +473,8 @@ pub struct Look {
     pub padding: u32,
     /// What the holder had done by then.
     pub holders: Snapshot,
+    /// When it was off the CPU last.
+    pub off_cpu: OffCpu,
 }
 
 impl Look {
@@ -458,6 +485,7 @@ impl Look {
         holder: UNKNOWN,
         padding: 0,
         holders: Snapshot::NONE,
+        off_cpu: OffCpu::NONE,
     };
 }
 
@@ -660,6 +688,8 @@ impl Division {
         let is_free = self.follows(turns, tell);
         // It was free, and is the same thread's again: since when is not known.
         if is_free && load(&self.look.holder) != NOBODY {
+            self.turn.off_cpu = self.look.off_cpu;
+            self.is_free_off_cpu(turns, tell);
             self.holder_is(UNKNOWN);
         }
         let look = self.look.holders;
@@ -677,6 +707,9 @@ impl Division {
         let number = self.number.wrapping_add(1);
         store(number, &mut self.number);
         self.turn.copy(turns, number);
+        if load(&self.turn.holder) != UNKNOWN {
+            self.is_free_off_cpu(turns, tell);
+        }
         if load(&self.turn.holder) == UNKNOWN || !self.turn.is_seen_from_its_beginning() {
             self.holder_is(UNKNOWN);
         } else if load(&self.turn.held_ns) <= load(&self.since_ns) {
@@ -722,6 +755,19 @@ impl Division {
             self.holder_is(NOBODY);
         }
         load(&self.holder) == NOBODY
+    }
+
+    /// The GIL was free, and the next one to have it, which is the turn's holder, had no processor for a time.
+    #[inline(never)]
+    fn is_free_off_cpu(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) -> bool {
+        let is_free = load(&self.holder) == NOBODY
+            && load(&self.turn.off_cpu.from_ns) <= load(&self.since_ns)
+            && self.is_ahead(&self.turn.off_cpu.until_ns);
+        if is_free {
+            let until_ns = load(&self.turn.off_cpu.until_ns);
+            self.until(until_ns, turns, &Snapshot::NONE, tell);
+        }
+        is_free
     }
 
     #[inline(always)]
@@ -783,10 +829,10 @@ impl Division {
 }
 
 const _: () = {
-    assert!(size_of::<Turn>() == 120);
-    assert!(size_of::<Turns>() == 7696);
-    assert!(size_of::<SeenTurn>() == 24);
-    assert!(size_of::<Division>() == 168);
+    assert!(size_of::<Turn>() == 136);
+    assert!(size_of::<Turns>() == 8720);
+    assert!(size_of::<SeenTurn>() == 40);
+    assert!(size_of::<Division>() == 200);
     assert!(size_of::<BlockedKey>() == 24);
     assert!(size_of::<Blocked>() == 48);
     assert!(size_of::<SleepKey>() == 32);
@@ -869,6 +915,64 @@ mod tests {
         turns.gets(&look(9, 3, 230));
         let told = divide(&turns, &[free, look(9, 3, 260)]);
         assert_eq!(told[3..], [(NOBODY, 20, 20), (NOBODY, 30, 50), (3, 30, 30)]);
+    }
+
+    fn back_on_cpu(look: Look, from_ns: u64, until_ns: u64) -> Look {
+        let off_cpu = OffCpu { from_ns, until_ns };
+        Look { off_cpu, ..look }
+    }
+
+    /// Who is first seen with it late may have had it for as long as it had a processor, not longer.
+    #[test]
+    fn nobody_has_it_while_the_next_has_no_processor() {
+        let next = |from_ns, until_ns| {
+            let mut turns = seen(&[(7, 1, 50, 120)]);
+            turns.has(&back_on_cpu(look(8, 2, 190), from_ns, until_ns));
+            divide(&turns, &[look(8, 2, 200)])
+        };
+        let (first, last) = ((1, 20, 20), (2, 10, 10));
+        assert_eq!(next(90, 160), [first, (NOBODY, 40, 40), last]);
+        assert_eq!(next(120, 160), [first, (NOBODY, 40, 40), last]);
+        // It was on the CPU as the other dropped the GIL, and may have had it before it left.
+        assert_eq!(next(121, 160), [first, last]);
+        // It has been on the CPU all the time; or nothing is known of that.
+        assert_eq!(next(90, 115), [first, last]);
+        assert_eq!(next(0, 0), [first, last]);
+    }
+
+    /// The same of one that is not seen before it drops it.
+    #[test]
+    fn who_is_seen_only_as_it_drops_it_had_it_not_without_a_processor() {
+        let mut turns = seen(&[(7, 1, 50, 120)]);
+        turns.dropped(&back_on_cpu(look(8, 2, 190), 90, 160), true);
+        let told = divide(&turns, &[look(8, NOBODY, 200)]);
+        assert_eq!(told, [(1, 20, 20), (NOBODY, 40, 40), (NOBODY, 10, 10)]);
+    }
+
+    /// Who has dropped it, slept, and taken it again.
+    #[test]
+    fn who_takes_it_again_had_it_not_without_a_processor() {
+        let turns = seen(&[(7, 1, 50, 120)]);
+        let again = back_on_cpu(look(7, 1, 200), 130, 180);
+        let told = divide(&turns, &[look(7, NOBODY, 140), again, look(7, 1, 230)]);
+        let free = [(NOBODY, 20, 20), (NOBODY, 40, 60)];
+        assert_eq!(told[..3], [[(1, 20, 20)].as_slice(), &free].concat());
+        assert_eq!(told[3..], [(1, 30, 30)]);
+    }
+
+    /// What is known of one turn's holder is not told of the next one's in its place.
+    #[test]
+    fn a_place_that_is_used_again_knows_no_processor() {
+        let mut turns = seen(&[(7, 1, 50, 120)]);
+        turns.has(&back_on_cpu(look(8, 2, 180), 90, 160));
+        let (first, next) = (7 + REMEMBERED as u64, 8 + REMEMBERED as u64);
+        turns.gets(&look(first, 1, 50));
+        turns.dropped(&look(first, 1, 120), true);
+        turns.gets(&look(next, 3, 185));
+        turns.dropped(&look(next, 3, 190), true);
+        turns.has(&look(next, 3, 195));
+        let told = divide_from(look(first, 1, 100), &turns, &[look(next, 3, 200)]);
+        assert_eq!(told, [(1, 20, 20), (3, 5, 5)]);
     }
 
     /// An old drop, from before the wait, says nothing of it.

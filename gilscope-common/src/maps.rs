@@ -395,10 +395,10 @@ const _: () = {
     assert!(size_of::<Target>() == 216);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 64);
-    assert!(size_of::<Sched>() == 56);
+    assert!(size_of::<Sched>() == 64);
     assert!(size_of::<Wait>() == 272);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 720);
+    assert!(size_of::<Thread>() == 760);
     assert!(size_of::<TidKey>() == 8);
     assert!(size_of::<StackKey>() == 32);
     assert!(size_of::<StackTime>() == 16);

@@ -74,6 +74,24 @@ impl Snapshot {
     };
 }
 
+/// A stretch of time in which a thread had no processor, so it can neither have taken a GIL nor dropped one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OffCpu {
+    /// From then on,
+    pub from_ns: u64,
+    /// until then; 0: none is known.
+    pub until_ns: u64,
+}
+
+impl OffCpu {
+    /// None is known.
+    pub const NONE: Self = Self {
+        from_ns: 0,
+        until_ns: 0,
+    };
+}
+
 /// What a thread did for a time. What is missing to the time is not known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
@@ -192,6 +210,7 @@ impl Default for Slept {
 
 const _: () = {
     assert!(size_of::<Snapshot>() == 24);
+    assert!(size_of::<OffCpu>() == 16);
     assert!(size_of::<Slept>() == 16);
 };
 

@@ -3,7 +3,7 @@
 //! Another thread may look at it at any time, so each change is between two steps of [`Sched::version`]. On x86 processors see each other's
 //! stores in the order in which they are made, and loads keep theirs (Intel SDM, volume 3, 10.2.2); volatile keeps the compiler to it.
 
-use crate::parts::{Snapshot, call, known};
+use crate::parts::{OffCpu, Snapshot, call, known};
 use core::ptr::{read_volatile, write_volatile};
 
 /// Where a thread is, as far as its events have told.
@@ -24,6 +24,8 @@ pub mod state {
 pub struct Sched {
     /// When it entered [`Sched::state`]; at first, when it was first seen.
     pub since_ns: u64,
+    /// When it left the processor last; 0: not seen.
+    pub left_cpu_ns: u64,
     /// Time on a processor.
     pub on_cpu_ns: u64,
     /// Time ready to run, without a processor.
@@ -50,6 +52,7 @@ impl Sched {
     pub const fn seen(now_ns: u64, state: u32) -> Self {
         Self {
             since_ns: now_ns,
+            left_cpu_ns: 0,
             on_cpu_ns: 0,
             runnable_ns: 0,
             voluntary_switches: 0,
@@ -68,6 +71,7 @@ impl Sched {
         let on_cpu_ns = self.cpu_time_ns(now_ns);
         self.steps();
         store(on_cpu_ns, &mut self.on_cpu_ns);
+        store(now_ns, &mut self.left_cpu_ns);
         if voluntary {
             store(self.voluntary_switches + 1, &mut self.voluntary_switches);
             if self.call != call {
@@ -127,6 +131,22 @@ impl Sched {
         let state = load(&self.state);
         let since_ns = load(&self.since_ns);
         (state == state::ASLEEP).then_some(since_ns)
+    }
+
+    /// When it was off the processor last, of a thread that has one now.
+    #[inline(always)]
+    pub fn was_off_cpu(&self) -> OffCpu {
+        let version = load(&self.version);
+        let state = load(&self.state);
+        let off_cpu = OffCpu {
+            from_ns: load(&self.left_cpu_ns),
+            until_ns: load(&self.since_ns),
+        };
+        let is_whole = version & 1 == 0 && version == load(&self.version);
+        match state {
+            state::ON_CPU if is_whole && off_cpu.from_ns != 0 => off_cpu,
+            _ => OffCpu::NONE,
+        }
     }
 
     /// What it is now, for whoever looks; nothing is known if it is just being written, or the thread had no event yet.

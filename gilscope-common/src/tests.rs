@@ -783,6 +783,26 @@ fn a_wake_up_that_races_with_going_to_sleep_is_no_wait_for_a_processor() {
     assert_eq!((sched.on_cpu_ns, sched.runnable_ns), (10, 2));
 }
 
+/// Told only of a thread that is on the processor now, and was seen to leave it.
+#[test]
+fn when_a_thread_had_no_processor_is_told_once_it_has_one() {
+    let told = |sched: &Sched| {
+        let off_cpu = sched.was_off_cpu();
+        (off_cpu.from_ns, off_cpu.until_ns)
+    };
+    let mut sched = Sched::seen(5, state::ON_CPU);
+    assert_eq!(told(&sched), (0, 0));
+    sched.leaves_cpu(10, true, 0, false);
+    assert_eq!(told(&sched), (0, 0));
+    sched.woken(30);
+    assert_eq!(told(&sched), (0, 0));
+    sched.enters_cpu(37);
+    assert_eq!(told(&sched), (10, 37));
+    // While it is being written.
+    sched.version += 1;
+    assert_eq!(told(&sched), (0, 0));
+}
+
 #[test]
 fn a_thread_found_running_has_run_since() {
     let mut running = Sched::seen(100, state::UNKNOWN);

@@ -10,7 +10,7 @@ use gilscope_common::{
     wait::{phase, word},
 };
 
-use crate::{emit, filter, gil, lock, stack};
+use crate::{emit, filter, gil, holder, lock, stack};
 
 // Offsets in the tracepoints' context; user space checks them against the kernel's `format` files.
 const UADDR_OFFSET: usize = 16;
@@ -112,7 +112,7 @@ pub fn futex_exit(ctx: TracePointContext) -> u32 {
         return 0;
     };
     if thread.dropped != 0 {
-        gil::has_dropped(thread);
+        holder::has_dropped(thread);
     }
     // It has woken so many: no wait ends like that (futex(2)).
     if result > 0 {

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
     holder::{Blocked, BlockedKey, Look, NOBODY, Piece, SleepKey, Sleeps, Turns, UNKNOWN},
     maps::{GilKey, Target, Thread, WordInfo},
-    parts::known,
+    parts::{OffCpu, known},
     wait::{GilView, kind, phase, word},
 };
 
@@ -36,6 +36,7 @@ fn looks_at_itself(thread: &mut Thread, number: u64, now_ns: u64) -> Option<()> 
     let look = &mut thread.division.look;
     (look.number, look.holder, look.now_ns) = (number, holder, now_ns);
     thread.sched.look(now_ns, &mut look.holders);
+    look.off_cpu = thread.sched.was_off_cpu();
     Some(())
 }
 
@@ -111,8 +112,11 @@ pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> 
 #[inline(always)]
 pub fn has_dropped(thread: &mut Thread) -> Option<()> {
     let turns = turns(thread.tgid, thread.wait.gil_id)?;
-    walk::own(thread, turns);
-    turns.was_dropping(&thread.division.look, filter::now_ns());
+    let mut now_ns = filter::now_ns();
+    if walk::own(thread, turns, now_ns).is_some() {
+        now_ns = filter::now_ns();
+    }
+    turns.was_dropping(&thread.division.look, now_ns);
     Some(())
 }
 
@@ -274,11 +278,13 @@ fn has_now(thread: &Thread, turns: &mut Turns, view: &GilView, now_ns: u64) -> O
 #[inline(never)]
 fn looks_at_holder(tgid: u32, look: &mut Look) {
     look.holders.known = known::NOTHING;
+    look.off_cpu = OffCpu::NONE;
     if look.holder != NOBODY
         && look.holder != UNKNOWN
         && let Some(holder) = filter::other(tgid, look.holder)
     {
         holder.sched.look(look.now_ns, &mut look.holders);
+        look.off_cpu = holder.sched.was_off_cpu();
     }
 }
 

@@ -80,13 +80,12 @@ pub fn both(
     Some(())
 }
 
-/// A thread that has dropped the GIL looks where it is, if nobody has while it had it.
+/// A thread that has dropped the GIL looks where it is, if nobody has while it had it. Answers whether it has.
 #[inline(always)]
-pub fn own(thread: &Thread, turns: &mut Turns) -> Option<()> {
+pub fn own(thread: &Thread, turns: &mut Turns, now_ns: u64) -> Option<()> {
     if !maps::reads_stacks() {
         return None;
     }
-    let now_ns = filter::now_ns();
     let turn = turns.last.get_mut(thread.dropped as usize % REMEMBERED)?;
     if turn.number != thread.dropped || turn.stack.at_ns + AGAIN_NS > now_ns {
         return None;
