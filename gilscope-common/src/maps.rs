@@ -352,6 +352,8 @@ pub struct Counters {
     pub stacks_moved: u64,
     /// Stacks that did not fit the ring buffer.
     pub stacks_lost: u64,
+    /// Times that somebody would have read stacks, had that not been too often.
+    pub stacks_refused: u64,
 }
 
 #[cfg(feature = "user")]
@@ -404,5 +406,5 @@ const _: () = {
     assert!(size_of::<StackTime>() == 16);
     assert!(size_of::<TotalsKey>() == 16);
     assert!(size_of::<Totals>() == 96);
-    assert!(size_of::<Counters>() == 64);
+    assert!(size_of::<Counters>() == 72);
 };

@@ -86,6 +86,14 @@ pub fn stack_lost() {
     }
 }
 
+/// It was not read, as that would have been too often.
+#[inline(always)]
+pub fn stack_refused() {
+    if let Some(counters) = counters() {
+        counters.stacks_refused += 1;
+    }
+}
+
 #[inline(always)]
 fn record_lost() {
     if let Some(counters) = counters() {

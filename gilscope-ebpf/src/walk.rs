@@ -56,14 +56,19 @@ pub fn both(
     }
     let now_ns = thread.division.look.now_ns;
     let own = thread.wait.tstate;
+    let number = thread.division.look.number;
+    let stack = turns.get(number).map(|turn| turn.stack)?;
+    let wants_holder = stack.number == 0 || stack.at_ns + AGAIN_NS <= now_ns;
+    if !wants_holder && thread.division.stack.number != 0 {
+        return None;
+    }
     if !turns.stacks.allows(now_ns, waited_ns) {
+        emit::stack_refused();
         return None;
     }
     let offsets = &filter::target(thread.tgid)?.frames;
-    let number = thread.division.look.number;
-    let stack = turns.get(number).map(|turn| turn.stack)?;
     let header = header(thread, now_ns);
-    if stack.number == 0 || stack.at_ns + AGAIN_NS <= now_ns {
+    if wants_holder {
         let turn = turns.last.get_mut(number as usize % REMEMBERED)?;
         read(
             &header,
@@ -92,6 +97,7 @@ pub fn own(thread: &Thread, turns: &mut Turns, now_ns: u64) -> Option<()> {
     }
     let had_ns = now_ns.saturating_sub(turn.held_ns);
     if !turns.stacks.allows(now_ns, had_ns) {
+        emit::stack_refused();
         return None;
     }
     let offsets = &filter::target(thread.tgid)?.frames;

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeSet;
+
 use gilscope_tests::{
     accuracy::{Programs, list},
     gil_oracle, gilscope, need_root,
@@ -16,6 +18,13 @@ const RUNS: [(&str, f64); 5] = [
     ("pollers", 2.0),
 ];
 
+/// The share of the time waited of which gilscope may not know who had the GIL, in 3.x: docs/accuracy.md has what is usual, which is less than half of that
+/// where the machine does nothing else. In 2.7 it is more, and says nothing: the oracle's probes are most of it.
+const MAY_BE_UNKNOWN: [(&str, f64); 3] = [("spin", 0.01), ("convoy", 0.02), ("pollers", 0.03)];
+
+/// Who had the GIL is judged in each of these at least.
+const HOLDERS_JUDGED_IN: [&str; 6] = ["2.7", "3.9", "3.11", "3.12", "3.13", "3.14"];
+
 /// One test, so that no two runs share the machine.
 #[test]
 fn figures_agree_with_the_oracle() {
@@ -24,7 +33,7 @@ fn figures_agree_with_the_oracle() {
         gilscope: gilscope().into(),
         oracle: gil_oracle().into(),
     };
-    let (mut broken, mut judged) = (Vec::new(), 0);
+    let (mut broken, mut judged) = (Vec::new(), BTreeSet::new());
     for python in list().unwrap() {
         if let Some(reason) = python.skipped() {
             eprintln!("skipped: {}: {reason}", python.name);
@@ -47,12 +56,35 @@ fn figures_agree_with_the_oracle() {
                 run.waits
             );
             broken.extend(run.broken());
-            judged += 1;
+            let version = minor(&python.name);
+            let bound = MAY_BE_UNKNOWN.iter().find(|(of, _)| of == workload);
+            if let (Some((_, most)), Some([.., unknown])) = (bound, run.holders.shares())
+                && !python.has_semaphore()
+                && unknown > *most
+            {
+                broken.push(format!(
+                    "{}, {workload}: {:.2} % unknown",
+                    python.name,
+                    unknown * 100.0
+                ));
+            }
+            if run.holders.wrong().is_some() {
+                judged.insert(version.to_owned());
+            }
         }
     }
-    assert!(
-        judged > 0,
-        "no interpreter to judge on: cargo xtask assets --list says why"
-    );
+    for version in HOLDERS_JUDGED_IN {
+        assert!(
+            judged.contains(version),
+            "no {version} to judge on: cargo xtask assets --list says why"
+        );
+    }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Its version without the last number: `pyenv-3.11.7` is 3.11.
+fn minor(name: &str) -> &str {
+    let version = name.rsplit('-').next().unwrap_or(name);
+    let second = version.match_indices('.').nth(1);
+    second.map_or(version, |(at, _)| &version[..at])
 }

@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     process::Command,
+    time::{Duration, Instant},
 };
 
 const STACKS: &str = include_str!("../workloads/stacks.py");
@@ -195,6 +196,11 @@ fn deadlock(pid: u32) -> Option<Value> {
     (dump["deadlocks"] != json!([])).then_some(dump)
 }
 
+/// One deadlock, of these threads, by what the locks record.
+fn certain(told: &Value) -> Value {
+    json!([{"threads": told["threads"], "inferred": false}])
+}
+
 #[test]
 fn a_circle_of_rlocks_is_a_deadlock() {
     need_root();
@@ -202,7 +208,7 @@ fn a_circle_of_rlocks_is_a_deadlock() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(&python, "circle");
         let dump = until("the deadlock", || deadlock(target.pid()));
-        assert_eq!(dump["deadlocks"], json!([{"threads": told["threads"]}]));
+        assert_eq!(dump["deadlocks"], certain(&told));
         let tids = told["threads"].as_array().unwrap();
         for (at, tid) in tids.iter().enumerate() {
             let thread = thread(&dump, tid.as_u64().unwrap());
@@ -220,6 +226,68 @@ fn a_circle_of_rlocks_is_a_deadlock() {
     }
 }
 
+/// A plain lock does not tell who has it, but a function that is inside a `with` on it does. A free-threaded build too.
+#[test]
+fn a_circle_of_plain_locks_is_inferred() {
+    need_root();
+    for python in builds() {
+        println!("{} ({})", python.name, python.version);
+        let (target, told) = start(&python, "plain");
+        let dump = until("the deadlock", || deadlock(target.pid()));
+        let expected = json!([{"threads": told["threads"], "inferred": true}]);
+        assert_eq!(dump["deadlocks"], expected, "{dump:#}");
+        let tids = told["threads"].as_array().unwrap();
+        for (at, tid) in tids.iter().enumerate() {
+            let thread = thread(&dump, tid.as_u64().unwrap());
+            let lock = usize::try_from(thread["doing"]["lock_id"].as_u64().unwrap()).unwrap();
+            let lock = &dump["locks"][lock];
+            let next = &tids[(at + 1) % tids.len()];
+            let expected = (&json!(false), &Value::Null, &json!([next]));
+            let has = (&lock["rlock"], &lock["owner"], &lock["inferred_owners"]);
+            assert_eq!(has, expected, "{dump:#}");
+        }
+        let text = dump_as_text(target.pid()).stdout;
+        assert!(text.contains("DEADLOCK (inferred"), "{text}");
+    }
+}
+
+#[test]
+fn who_wants_the_plain_lock_that_it_has() {
+    need_root();
+    for python in builds() {
+        println!("{} ({})", python.name, python.version);
+        let (target, told) = start(&python, "own");
+        let dump = until("the deadlock", || deadlock(target.pid()));
+        let expected = json!([{"threads": told["threads"], "inferred": true}]);
+        assert_eq!(dump["deadlocks"], expected, "{dump:#}");
+        assert_eq!(dump["locks"][0]["inferred_owners"], told["threads"]);
+    }
+}
+
+/// Beside the test's own clock, where the kernel tells.
+#[test]
+fn since_when_a_thread_sleeps() {
+    need_root();
+    let before = Instant::now();
+    let (target, told) = start(python(), "circle");
+    until("the deadlock", || deadlock(target.pid()));
+    let slept = Instant::now();
+    std::thread::sleep(Duration::from_secs(2));
+    let (least, dump) = (slept.elapsed(), dump(target.pid()));
+    let most = before.elapsed() + Duration::from_millis(100);
+    let asleep_ns = &thread(&dump, told["threads"][0].as_u64().unwrap())["asleep_ns"];
+    if !Path::new("/proc/self/sched").exists() {
+        println!("skipped: this kernel has no /proc/PID/sched (CONFIG_SCHED_DEBUG)");
+        assert_eq!(asleep_ns, &Value::Null);
+        return;
+    }
+    let asleep = Duration::from_nanos(asleep_ns.as_u64().unwrap());
+    // What a hypervisor took of the processor is missing.
+    assert!(least / 2 <= asleep && asleep <= most, "{asleep:?}");
+    let text = dump_as_text(target.pid()).stdout;
+    assert!(text.contains(" s so far\n"), "{text}");
+}
+
 fn has_ctypes(python: &Python) -> bool {
     let output = python.script("import ctypes").output();
     output.is_ok_and(|output| output.status.success())
@@ -233,7 +301,7 @@ fn the_gil_may_be_a_part_of_it() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(python, "mutex");
         let dump = until("the deadlock", || deadlock(target.pid()));
-        assert_eq!(dump["deadlocks"], json!([{"threads": told["threads"]}]));
+        assert_eq!(dump["deadlocks"], certain(&told));
         assert_eq!(dump["gils"][0]["holder"], told["threads"][1], "{dump:#}");
         assert_eq!(dump["locks"][0]["kind"], "mutex", "{dump:#}");
     }
@@ -315,7 +383,7 @@ fn what_cannot_be_shown_is_said() {
     kernel::idle_threads(target.pid());
     let text = dump_as_text(target.pid()).stdout;
     assert!(
-        text.contains("is in read\n") && text.contains("<module> (<string>:1)"),
+        text.contains("is in read, for ") && text.contains("<module> (<string>:1)"),
         "{text}"
     );
 }

@@ -60,6 +60,53 @@ def circle(number=3):
     say({"threads": start(*bodies)})
 
 
+def plain(number=3):
+    """The same with locks that do not record who has them, in functions that call each other. Others have had each lock, by `with` too."""
+    locks = [threading.Lock() for _ in range(number)]
+    taken = [threading.Event() for _ in locks]
+    had = [threading.Event() for _ in locks]
+
+    def has_had():
+        for lock, event in zip(locks, had):
+            with lock:
+                pass
+            event.set()
+        time.sleep(3600)
+
+    def wants(lock):
+        with lock:
+            pass
+
+    def body(index):
+        had[index].wait()
+        with locks[index]:
+            taken[index].set()
+            for event in taken:
+                event.wait()
+            wants(locks[(index + 1) % number])
+
+    bodies = [lambda index=index: body(index) for index in range(number)]
+    say({"threads": start(*(bodies + [has_had]))[:number]})
+
+
+def own():
+    """A thread wants the plain lock that it has, and others want it too."""
+    lock, taken = threading.Lock(), threading.Event()
+
+    def body():
+        with lock:
+            taken.set()
+            with lock:
+                pass
+
+    def other():
+        taken.wait()
+        with lock:
+            pass
+
+    say({"threads": start(body, other, other)[:1]})
+
+
 def mutex():
     """A thread has a mutex and wants the GIL; another has the GIL and wants the mutex."""
     import ctypes
@@ -86,15 +133,19 @@ def mutex():
 
 
 def fork():
-    """A child inherits a lock that a thread of its parent has: of `logging`, where that does not make new ones for it (3.7+)."""
-    handler = logging.StreamHandler()
+    """A child inherits the lock of a handler of `logging` that a thread of its parent has. From 3.7 on `logging` makes new ones for the child; but not
+    for a handler with a lock of its own making."""
+
+    class Handler(logging.StreamHandler):
+        def createLock(self):
+            self.lock = threading.RLock()
+
+    handler = Handler()
     logging.getLogger().addHandler(handler)
-    renews = sys.version_info >= (3, 7)
-    lock = threading.RLock() if renews else handler.lock
     taken = threading.Event()
 
     def holder():
-        with lock:
+        with handler.lock:
             taken.set()
             time.sleep(3600)
 
@@ -102,10 +153,7 @@ def fork():
     taken.wait()
     child = os.fork()
     if child == 0:
-        if renews:
-            lock.acquire()
-        else:
-            logging.getLogger().error("never said")
+        logging.getLogger().error("never said")
     say({"child": child})
     try:
         sys.stdin.readline()
@@ -145,5 +193,5 @@ def slow():
     say({"threads": start(in_order, in_order, in_turn, impatient, busy, busy)})
 
 
-{"circle": circle, "mutex": mutex, "fork": fork, "slow": slow}[sys.argv[1]]()
+{"circle": circle, "plain": plain, "own": own, "mutex": mutex, "fork": fork, "slow": slow}[sys.argv[1]]()
 sys.stdin.readline()

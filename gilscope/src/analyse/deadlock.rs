@@ -1,6 +1,6 @@
 //! Threads that wait for each other in a circle.
 
-use crate::model::{Deadlock, Dump};
+use crate::model::{Deadlock, Dump, DumpThread};
 use std::collections::{HashMap, HashSet};
 
 /// Every circle of threads, each of which waits for what the next one has. It may be made of different moments: who asks has to find out
@@ -23,7 +23,11 @@ pub fn circles(dump: &Dump) -> Vec<Deadlock> {
         let begin = path.iter().position(|tid| Some(*tid) == at);
         if let Some(begin) = begin {
             let threads = path.split_off(begin);
-            found.push(Deadlock { threads });
+            let is_in = |thread: &&DumpThread| threads.contains(&thread.tid);
+            let wanted = |thread| dump.wants(thread);
+            let mut wanted = dump.threads.iter().filter(is_in).filter_map(wanted);
+            let inferred = wanted.any(|resource| dump.is_inferred(resource));
+            found.push(Deadlock { threads, inferred });
         }
     }
     found
@@ -32,7 +36,7 @@ pub fn circles(dump: &Dump) -> Vec<Deadlock> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Doing, DumpLock, DumpThread, LockKind, Owner};
+    use crate::model::{Doing, DumpLock, LockKind, Owner};
 
     /// Of each thread, by its id from 0 on, whom it waits for.
     fn dump(waits_for: &[Option<u32>]) -> Dump {
@@ -50,6 +54,7 @@ mod tests {
                 },
                 None => Doing::Running,
             },
+            asleep_ns: None,
             stacks: Vec::new(),
         });
         let locks = waits_for.iter().map(|awaited| DumpLock {
@@ -58,6 +63,7 @@ mod tests {
             kind: LockKind::Mutex,
             rlock: false,
             owner: awaited.map(Owner::Thread),
+            inferred_owners: Vec::new(),
         });
         let locks = locks.collect();
         Dump {
@@ -92,6 +98,23 @@ mod tests {
             lock_id: 1,
             timed: true,
         };
+        assert_eq!(circles(&dump), []);
+    }
+
+    #[test]
+    fn who_has_it_may_be_inferred() {
+        let mut dump = dump(&[Some(1), Some(0)]);
+        assert!(!circles(&dump)[0].inferred);
+        dump.locks[0].owner = None;
+        assert_eq!(circles(&dump), []);
+        dump.locks[0].inferred_owners = vec![1];
+        let expected = Deadlock {
+            threads: vec![0, 1],
+            inferred: true,
+        };
+        assert_eq!(circles(&dump), [expected]);
+        // One of two: it may be the other.
+        dump.locks[0].inferred_owners = vec![1, 2];
         assert_eq!(circles(&dump), []);
     }
 

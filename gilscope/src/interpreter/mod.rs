@@ -3,7 +3,8 @@
 //! What is known of each version is data in [`layout`]; [`locate`] follows it through the target's
 //! memory ([`statics`], [`semaphore`] where there is nothing to follow) and believes nothing that fails a check. Its threads are in
 //! [`threads`], the functions that they run in [`stacks`], those that the kernel saw them run in [`recorded`], whether it collects
-//! garbage in [`collecting`], how often it has in [`collections`], and what it calls its threads in [`names`]. Attaching to what is found is not this room's job.
+//! garbage in [`collecting`], how often it has in [`collections`], what it calls its threads in [`names`], and which locks they hold by
+//! `with` in [`with_blocks`]. Attaching to what is found is not this room's job.
 
 mod code;
 mod collecting;
@@ -31,6 +32,7 @@ mod text;
 mod threads;
 pub mod version;
 mod walk;
+mod with_blocks;
 
 pub use detect::Libc;
 pub use error::InterpreterError;
@@ -40,3 +42,4 @@ pub use recorded::RecordedStacks;
 pub use stacks::{MAX_FRAMES, Stacks};
 pub use threads::ThreadState;
 pub use version::{Level, Version};
+pub use with_blocks::{WithBlock, WithBlocks};

@@ -77,6 +77,9 @@ pub struct DumpThread {
     pub state: char,
     /// What it is doing.
     pub doing: Doing,
+    /// For how long it has slept in that, up to a fraction of a millisecond; what a hypervisor took of the processor is not in it. `None` where it does not
+    /// sleep, or that is not known: who waits for a GIL wakes up again and again to ask for it.
+    pub asleep_ns: Option<u64>,
     /// The functions that it is in; one stack for each interpreter that it has been in, the newest first. None where it runs no Python.
     pub stacks: Vec<Stack>,
 }
@@ -125,6 +128,8 @@ pub struct DumpLock {
     pub rlock: bool,
     /// Who has it. `None` where none has, or the lock does not record who has: a `threading.Lock` does not.
     pub owner: Option<Owner>,
+    /// Of a plain lock, the threads that are inside a `with` on it: one of them has it, as far as can be inferred.
+    pub inferred_owners: Vec<u32>,
 }
 
 /// Who has a lock.
@@ -144,6 +149,8 @@ pub enum Owner {
 pub struct Deadlock {
     /// [`DumpThread::tid`] of each.
     pub threads: Vec<u32>,
+    /// Who has a lock of them is not recorded, but inferred ([`DumpLock::inferred_owners`]).
+    pub inferred: bool,
 }
 
 /// What a thread may wait for.
@@ -165,14 +172,27 @@ impl Dump {
         }
     }
 
-    /// The thread that has it, where that is known.
+    /// The thread that has it, where that is known, or can be inferred.
     pub fn holder(&self, resource: Resource) -> Option<u32> {
         match resource {
             Resource::Gil(id) => self.gils.get(id as usize)?.holder,
-            Resource::Lock(id) => match self.locks.get(id as usize)?.owner? {
-                Owner::Thread(tid) => Some(tid),
-                Owner::LeftBehindByFork | Owner::Ended => None,
-            },
+            Resource::Lock(id) => {
+                let lock = self.locks.get(id as usize)?;
+                match (lock.owner, &lock.inferred_owners[..]) {
+                    (Some(Owner::Thread(tid)), _) => Some(tid),
+                    (None, [tid]) => Some(*tid),
+                    _ => None,
+                }
+            }
         }
+    }
+
+    /// Whether who has it is inferred.
+    pub fn is_inferred(&self, resource: Resource) -> bool {
+        let lock = match resource {
+            Resource::Gil(_) => None,
+            Resource::Lock(id) => self.locks.get(id as usize),
+        };
+        lock.is_some_and(|lock| !lock.inferred_owners.is_empty())
     }
 }

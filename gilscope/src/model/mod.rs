@@ -35,8 +35,8 @@ pub use progress::Progress;
 pub use report::{
     AsleepWithGil, BlockedAt, BlockedBy, CpuTime, ExitStatus, GilInfo, GilWaits, HistogramSummary,
     Host, LockReport, LockWaits, Loss, OtherBlockedAt, OtherLocks, OtherThreads, ProcessEnd,
-    ProcessReport, Report, SCHEMA, SCHEMA_VERSION, ThreadReport, TickSource, Unfinished, WaitLoss,
-    WaitParts, WaitsAfter,
+    ProcessReport, Report, SCHEMA, SCHEMA_VERSION, StackReads, ThreadReport, TickSource,
+    Unfinished, WaitLoss, WaitParts, WaitsAfter,
 };
 pub use sample::{GilSamples, Held, HeldAt, Sample, Sampled};
 pub use stack::{Frame, PythonStack, Stack};

@@ -35,6 +35,8 @@ pub struct Report {
     pub host: Host,
     /// What was lost in all.
     pub loss: Loss,
+    /// Of how many looks at Python stacks in the kernel there is one.
+    pub stack_reads: StackReads,
     /// One entry per process followed.
     pub processes: Vec<ProcessReport>,
 }
@@ -61,6 +63,19 @@ pub struct Loss {
     pub waits_lost: u64,
     /// Their time.
     pub wait_lost_ns: u64,
+}
+
+/// Looks at the Python stacks of those who wait for a GIL, and of those who have it, in all processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct StackReads {
+    /// Stacks that were read.
+    pub read: u64,
+    /// Not the same any more when they had been read.
+    pub moved: u64,
+    /// No room for them between the kernel and gilscope.
+    pub lost: u64,
+    /// Not looked at, as that would have been too often.
+    pub refused: u64,
 }
 
 /// One process.

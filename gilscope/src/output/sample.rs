@@ -4,8 +4,9 @@ use crate::model::{
     AsleepWithGil, BlockedAt, BlockedBy, Collections, CpuTime, Evidence, Finding, FoundBy, Frame,
     Generation, GilInfo, GilSamples, GilWaits, HeldAt, HistogramSummary, Host, LockKind,
     LockReport, Loss, NativeAt, NativeCallers, NativeFunction, OnCpuSamples, ProcessReport,
-    Purpose, PythonStack, Report, Rule, SCHEMA, SCHEMA_VERSION, Storm, StormHolder, StormKind,
-    StormThread, ThreadReport, TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter, WhatIf,
+    Purpose, PythonStack, Report, Rule, SCHEMA, SCHEMA_VERSION, StackReads, Storm, StormHolder,
+    StormKind, StormThread, ThreadReport, TickSource, Unfinished, WaitLoss, WaitSource, WaitsAfter,
+    WhatIf,
 };
 
 pub(super) const MS: u64 = 1_000_000;
@@ -339,6 +340,7 @@ pub(super) fn report(process: ProcessReport) -> Report {
             cpus: 2,
         },
         loss: Loss::default(),
+        stack_reads: StackReads::default(),
         processes: vec![process],
     }
 }

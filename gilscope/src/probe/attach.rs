@@ -436,6 +436,7 @@ impl Probe {
                 stacks: sum.stacks + one.stacks,
                 stacks_moved: sum.stacks_moved + one.stacks_moved,
                 stacks_lost: sum.stacks_lost + one.stacks_lost,
+                stacks_refused: sum.stacks_refused + one.stacks_refused,
             }))
     }
 

@@ -14,4 +14,4 @@ pub mod process;
 pub use elf::{Elf, ElfError};
 pub use memory::{Memory, MemoryError};
 pub use module::{Module, ModuleError};
-pub use process::{PidNamespace, Process, SystemCall, TargetError, Thread};
+pub use process::{PidNamespace, Process, RunQueues, SystemCall, TargetError, Thread};

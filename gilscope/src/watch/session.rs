@@ -11,7 +11,7 @@ use super::{
 use crate::{
     collect::{EndedThread, Record, decode},
     interpreter::Interpreter,
-    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, StormNews},
+    model::{Loss, Progress, Report, SCHEMA, SCHEMA_VERSION, StackReads, StormNews},
     probe::Probe,
     target,
 };
@@ -403,12 +403,6 @@ impl Session {
             events_lost: lost(&counters) + self.undecoded + missed,
             ..Loss::default()
         };
-        log::info!(
-            "{} Python stacks read, {} of threads that were elsewhere by then, {} did not fit",
-            counters.stacks,
-            counters.stacks_moved,
-            counters.stacks_lost
-        );
         if loss.events_lost > 0 {
             log::info!(
                 "lost: {} records, {} entries, {} reads; {missed} events left out by the kernel",
@@ -433,6 +427,12 @@ impl Session {
             duration_ns: end_ns.saturating_sub(self.origin_ns),
             host,
             loss,
+            stack_reads: StackReads {
+                read: counters.stacks,
+                moved: counters.stacks_moved,
+                lost: counters.stacks_lost,
+                refused: counters.stacks_refused,
+            },
             processes,
         }
     }

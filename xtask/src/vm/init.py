@@ -48,8 +48,10 @@ def faults(process):
         bad.append("no waits")
     for thread in process["threads"]:
         cpu, life_ns = thread["cpu"], thread["observed_ns"]
-        if cpu["on_cpu_ns"] + cpu["runnable_ns"] > life_ns or sum(gil["wait"]["sum_ns"] for gil in thread["gil"]) > life_ns:
-            bad.append("thread %d did more than it lived" % thread["tid"])
+        waited_ns = sum(gil["wait"]["sum_ns"] for gil in thread["gil"])
+        if cpu["on_cpu_ns"] + cpu["runnable_ns"] > life_ns or waited_ns > life_ns:
+            did = (cpu["on_cpu_ns"], cpu["runnable_ns"], waited_ns, life_ns)
+            bad.append("thread %d did more than it lived: on the CPU %d, runnable %d, waited %d of %d" % ((thread["tid"],) + did))
         if sum(gil["voluntary_switches"] for gil in thread["gil"]) > cpu["voluntary_switches"]:
             bad.append("thread %d switched more for the GIL than in all" % thread["tid"])
     return bad

@@ -24,11 +24,15 @@ fn circle(case: &Case<'_>) -> Option<Found> {
     if threads.is_empty() {
         return None;
     }
-    let says = match threads.len() {
+    let mut says = match threads.len() {
         1 => "A thread waits for a lock that it has itself, and cannot go on.".to_owned(),
         count => format!("{count} threads wait for each other, and none can go on."),
     };
-    let figures = vec![evidence("stuck_threads", threads.len() as f64)];
+    let mut figures = vec![evidence("stuck_threads", threads.len() as f64)];
+    if deadlocks.iter().any(|one| one.inferred) {
+        says += " A plain Lock does not record who has it: each seems to have what another waits for, as it is inside a with on it.";
+        figures.push(evidence("inferred", 1.0));
+    }
     let suggestion = "Take these locks in the same order everywhere, or one lock instead of them.";
     let place = case.ended_at(&threads);
     Some(Found::new(says, figures, suggestion).of(threads).at(place))

@@ -325,6 +325,7 @@ fn dump(owners: &[Option<Owner>]) -> Dump {
             lock_id: u32::try_from(lock).unwrap(),
             timed: false,
         },
+        asleep_ns: None,
         stacks: vec![Stack {
             interpreter: 0,
             frames: frames(&["acquire", "emit"]),
@@ -339,6 +340,7 @@ fn dump(owners: &[Option<Owner>]) -> Dump {
         kind: LockKind::Semaphore,
         rlock: true,
         owner: *owner,
+        inferred_owners: Vec::new(),
     });
     Dump {
         threads: threads.collect(),
@@ -356,8 +358,12 @@ fn threads_that_wait_for_each_other() {
     assert_eq!(found(quiet(), &nobody, Some(&circle)).0, [Rule::Healthy]);
     circle.deadlocks = vec![Deadlock {
         threads: vec![1, 2],
+        inferred: false,
     }];
     let expected = (vec![Rule::Deadlock], Some("acquire".to_owned()));
+    assert_eq!(found(quiet(), &nobody, Some(&circle)), expected);
+    // What is not certain is said.
+    circle.deadlocks[0].inferred = true;
     assert_eq!(found(quiet(), &nobody, Some(&circle)), expected);
 }
 

@@ -4,7 +4,7 @@
 //! free-threaded and on musl (x86-64): `tests/tests/dump.rs` holds them against what these interpreters tell themselves.
 
 use super::super::version::Version;
-use super::{CodeLayout, FrameLayout, LineFormat, PauseLayout, Position, RLock, Text};
+use super::{CodeLayout, FrameLayout, LineFormat, PauseLayout, Position, RLock, Text, Values};
 
 const V2_7: FrameLayout = FrameLayout {
     threads: 8,
@@ -28,6 +28,7 @@ const V2_7: FrameLayout = FrameLayout {
         name: 88,
         qualified_name: None,
         first_line: 96,
+        stack_size: 24,
         lines: 104,
         first_traceable: None,
     },
@@ -46,6 +47,8 @@ const V2_7: FrameLayout = FrameLayout {
         int: 16,
         lock: 16,
     },
+    values: Values::At { first: 64 },
+    exit_comes_first: true,
 };
 const V3_6: FrameLayout = FrameLayout {
     next_thread: 8,
@@ -57,6 +60,7 @@ const V3_6: FrameLayout = FrameLayout {
         file: 96,
         name: 104,
         first_line: 36,
+        stack_size: 28,
         lines: 112,
         ..V2_7.in_code
     },
@@ -85,6 +89,7 @@ const V3_8: FrameLayout = FrameLayout {
         file: 104,
         name: 112,
         first_line: 40,
+        stack_size: 32,
         lines: 120,
         ..V3_7.in_code
     },
@@ -114,10 +119,16 @@ const V3_11: FrameLayout = FrameLayout {
         name: 120,
         qualified_name: Some(128),
         first_line: 72,
+        stack_size: 68,
         lines: 136,
         first_traceable: Some(168),
     },
     lines: LineFormat::Locations,
+    values: Values::BehindLocals {
+        locals: 72,
+        count: 76,
+        end: None,
+    },
     ..V3_10
 };
 const V3_12: FrameLayout = FrameLayout {
@@ -133,6 +144,7 @@ const V3_12: FrameLayout = FrameLayout {
     owner: Some(70),
     in_code: CodeLayout {
         first_line: 68,
+        stack_size: 64,
         first_traceable: Some(176),
         ..V3_11.in_code
     },
@@ -142,6 +154,12 @@ const V3_12: FrameLayout = FrameLayout {
         ascii: 40,
         other: 56,
     },
+    values: Values::BehindLocals {
+        locals: 72,
+        count: 72,
+        end: None,
+    },
+    exit_comes_first: false,
     ..V3_11
 };
 const V3_13: FrameLayout = FrameLayout {
@@ -174,6 +192,12 @@ const V3_14: FrameLayout = FrameLayout {
         is_pointer: false,
         owner: 24,
     },
+    values: Values::BehindLocals {
+        locals: 80,
+        count: 72,
+        end: Some(64),
+    },
+    exit_comes_first: true,
     ..V3_13
 };
 const V3_15: FrameLayout = FrameLayout {

@@ -49,6 +49,30 @@ pub struct FrameLayout {
     pub bytes: u64,
     /// How an RLock is kept.
     pub rlock: RLock,
+    /// Where a frame keeps the values that its instructions work with.
+    pub values: Values,
+    /// `with` has the manager's `__exit__` among these values while it calls `__enter__` (`Python/ceval.c`, 2.7: `SETUP_WITH`, 3.11: `BEFORE_WITH`;
+    /// `Python/bytecodes.c`, 3.14: `LOAD_SPECIAL`), not only from then on (3.12, 3.13).
+    pub exit_comes_first: bool,
+}
+
+/// Where the values are that a frame's instructions work with; `co_stacksize` at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Values {
+    /// Frame → pointer to the first (`f_valuestack`, `Include/frameobject.h`, 2.7; `Include/cpython/frameobject.h`, 3.10).
+    At {
+        /// Frame → that pointer.
+        first: u64,
+    },
+    /// Behind the frame's local variables (`Include/internal/pycore_frame.h`, 3.11; `pycore_interpframe_structs.h`, 3.14).
+    BehindLocals {
+        /// Frame → its first local variable (`localsplus`).
+        locals: u64,
+        /// Code object → how many there are (`co_nlocalsplus`, int).
+        count: u64,
+        /// Frame → pointer behind the last value, while it calls something (`stackpointer`, 3.14+).
+        end: Option<u64>,
+    },
 }
 
 /// What tells of a stop-the-world pause (`Python/pystate.c`: `stop_the_world`, `tstate_wait_attach`).
@@ -73,6 +97,8 @@ pub struct CodeLayout {
     pub qualified_name: Option<u64>,
     /// `co_firstlineno` (int).
     pub first_line: u64,
+    /// `co_stacksize` (int).
+    pub stack_size: u64,
     /// Pointer to the table of lines.
     pub lines: u64,
     /// `_co_firsttraceable` (int): a frame that has not come so far is not complete (`Include/internal/pycore_frame.h`:
@@ -186,6 +212,7 @@ impl FrameLayout {
                 name: code.name + head,
                 qualified_name: code.qualified_name.map(|offset| offset + head),
                 first_line: code.first_line + head,
+                stack_size: code.stack_size + head,
                 lines: code.lines + head,
                 first_traceable: code.first_traceable.map(|offset| offset + head),
             },
@@ -194,7 +221,21 @@ impl FrameLayout {
             bytes_length: self.bytes_length + head,
             bytes: self.bytes + head,
             rlock: self.rlock.with_head(head),
+            values: self.values.with_head(head),
             ..self
+        }
+    }
+}
+
+impl Values {
+    fn with_head(self, head: u64) -> Values {
+        match self {
+            Values::BehindLocals { locals, count, end } => Values::BehindLocals {
+                locals,
+                count: count + head,
+                end,
+            },
+            Values::At { .. } => self,
         }
     }
 }

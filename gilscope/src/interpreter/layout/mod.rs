@@ -23,7 +23,7 @@ pub use debug_offsets::{DEBUG_OFFSETS_SIZE, from_debug_offsets};
 pub use frame_table::frames;
 pub use frames::{
     CodeLayout, FrameLayout, LineFormat, NO_FUNCTION_FROM, OF_GENERATOR, PauseLayout, Position,
-    RLock, Text,
+    RLock, Text, Values,
 };
 pub use gil::GilFields;
 pub use instances::{INLINE_VALUES, InstanceLayout, Kept, KeyTable, MANAGED_DICT, instances};

@@ -304,6 +304,7 @@ mod dump {
             os_name: "python3".to_owned(),
             state: 'S',
             doing,
+            asleep_ns: Some(7),
             stacks: vec![Stack {
                 interpreter: 0,
                 frames: vec![frame, bare],
@@ -340,6 +341,7 @@ mod dump {
             kind: LockKind::PyMutex,
             rlock: true,
             owner,
+            inferred_owners: vec![8],
         };
         Dump {
             schema: crate::model::DUMP_SCHEMA,
@@ -355,7 +357,10 @@ mod dump {
             }],
             threads: doings.map(thread).into(),
             locks: owners.map(lock).into(),
-            deadlocks: vec![Deadlock { threads: vec![8] }],
+            deadlocks: vec![Deadlock {
+                threads: vec![8],
+                inferred: true,
+            }],
             ..Dump::default()
         }
     }

@@ -9,9 +9,15 @@ use std::io::{self, Write};
 pub fn write(out: &mut dyn Write, dump: &Dump, style: Style) -> io::Result<()> {
     head(out, dump, style)?;
     for deadlock in &dump.deadlocks {
+        let inferred = match deadlock.inferred {
+            true => " (inferred: a plain Lock does not record who has it)",
+            false => "",
+        };
         let told = match deadlock.threads.len() {
-            1 => "DEADLOCK: a thread waits for what it has itself.".to_owned(),
-            count => format!("DEADLOCK: {count} threads wait for each other, and none can go on."),
+            1 => format!("DEADLOCK{inferred}: a thread waits for what it has itself."),
+            count => format!(
+                "DEADLOCK{inferred}: {count} threads wait for each other, and none can go on."
+            ),
         };
         writeln!(out, "{}", style.warn(&told))?;
         for thread in threads(dump, &deadlock.threads) {
@@ -98,7 +104,7 @@ fn doing(dump: &Dump, thread: &DumpThread) -> String {
             format!("waits for the GIL{}", which_has(holder))
         }
         Doing::WaitsForLock { lock_id, timed } => match dump.locks.get(lock_id as usize) {
-            Some(lock) => waits(dump, lock, timed),
+            Some(lock) => waits(lock, timed),
             None => "waits for a lock".to_owned(),
         },
         Doing::SystemCall { number, name } => match name {
@@ -108,24 +114,43 @@ fn doing(dump: &Dump, thread: &DumpThread) -> String {
         Doing::Stopped => "is stopped".to_owned(),
         Doing::Unknown => "does what the kernel does not tell".to_owned(),
     };
+    if let Some(ns) = thread.asleep_ns {
+        told += &format!(", for {} so far", time(ns));
+    }
     if dump.gils.iter().any(|gil| gil.holder == Some(thread.tid)) {
-        told.push_str(" and has the GIL");
+        told += " and has the GIL";
     }
     told
 }
 
-fn waits(dump: &Dump, lock: &DumpLock, timed: bool) -> String {
+fn waits(lock: &DumpLock, timed: bool) -> String {
     let timed = if timed { ", for a time," } else { "" };
     let owner = match lock.owner {
         Some(Owner::LeftBehindByFork) => ", which was left behind by fork".to_owned(),
         Some(Owner::Ended) => ", which an ended thread has".to_owned(),
-        Some(Owner::Thread(_)) | None => which_has(dump.holder(Resource::Lock(lock.id))),
+        Some(Owner::Thread(tid)) => which_has(Some(tid)),
+        None => which_may_have(&lock.inferred_owners),
     };
     format!("waits{timed} for {}{owner}", described(lock))
 }
 
 fn which_has(holder: Option<u32>) -> String {
     holder.map_or_else(String::new, |tid| format!(", which thread {tid} has"))
+}
+
+/// It is inside a `with` on the lock.
+fn which_may_have(tids: &[u32]) -> String {
+    match tids {
+        [] => String::new(),
+        [tid] => format!(", which thread {tid} seems to have (it is inside a with on it)"),
+        tids => {
+            let tids: Vec<String> = tids.iter().map(u32::to_string).collect();
+            format!(
+                ", which one of threads {} seems to have (they are inside a with on it)",
+                tids.join(", ")
+            )
+        }
+    }
 }
 
 fn described(lock: &DumpLock) -> String {

@@ -74,6 +74,7 @@ pub fn write(
         notes::write(out, process, style)?;
         locks::write(out, process, style)?;
     }
+    notes::write_stack_reads(out, &report.stack_reads, style)?;
     notes::write_loss(out, &report.loss, style)
 }
 

@@ -3,8 +3,8 @@
 
 use super::Style;
 use crate::model::{
-    FoundBy, GilInfo, GilWaits, HistogramSummary, Loss, OtherThreads, ProcessReport, Unfinished,
-    WaitSource,
+    FoundBy, GilInfo, GilWaits, HistogramSummary, Loss, OtherThreads, ProcessReport, StackReads,
+    Unfinished, WaitSource,
 };
 use crate::output::shown::{count, counted, name, share, time};
 use std::io::{self, Write};
@@ -152,6 +152,25 @@ fn write_gil(out: &mut dyn Write, gil: &GilInfo, style: Style) -> io::Result<()>
     writeln!(out, "{}", style.dim(&line))
 }
 
+/// Writes how many stacks are missing; nothing if none is.
+pub(super) fn write_stack_reads(
+    out: &mut dyn Write,
+    reads: &StackReads,
+    style: Style,
+) -> io::Result<()> {
+    if reads.moved + reads.lost + reads.refused == 0 {
+        return Ok(());
+    }
+    let line = format!(
+        "Python stacks: {} read, {} left out (too often), {} changed meanwhile, {} without room.",
+        count(reads.read),
+        count(reads.refused),
+        count(reads.moved),
+        count(reads.lost),
+    );
+    writeln!(out, "{}", style.dim(&line))
+}
+
 /// Writes what was lost, in all processes; nothing if nothing was.
 pub(super) fn write_loss(out: &mut dyn Write, loss: &Loss, style: Style) -> io::Result<()> {
     if *loss == Loss::default() {
@@ -170,4 +189,33 @@ pub(super) fn write_loss(out: &mut dyn Write, loss: &Loss, style: Style) -> io::
         "The figures of waits are complete all the same."
     };
     writeln!(out, "{meaning}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn stacks_that_are_missing_are_counted() {
+        let told = |reads| {
+            let mut out = Vec::new();
+            write_stack_reads(&mut out, &reads, Style::default()).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let all_read = StackReads {
+            read: 1_812,
+            ..StackReads::default()
+        };
+        assert_eq!(told(all_read), "");
+        let not_all = StackReads {
+            moved: 3,
+            lost: 1,
+            refused: 44,
+            ..all_read
+        };
+        let expected = "Python stacks: 1,812 read, 44 left out (too often), 3 changed meanwhile, 1 without room.\n";
+        assert_eq!(told(not_all), expected);
+    }
 }

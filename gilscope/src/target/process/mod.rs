@@ -1,11 +1,13 @@
 //! A process, from its id: that it is there, that it is one, and what `/proc` tells of it.
 
+mod asleep;
 mod error;
 mod procfs;
 mod read;
 mod stat;
 mod thread;
 
+pub use asleep::RunQueues;
 pub use error::TargetError;
 pub use stat::Stat;
 pub use thread::{SchedStat, Status, SystemCall, Thread};

@@ -17,6 +17,8 @@ pub struct Stat {
     pub system_ns: u64,
     /// When it started, in clock ticks since boot: with the id it names a task for good.
     pub start_ticks: u64,
+    /// The processor that it ran on last.
+    pub cpu: u32,
 }
 
 /// `PF_KTHREAD` (include/linux/sched.h).
@@ -49,6 +51,7 @@ impl Stat {
             user_ns: ns(14)?,
             system_ns: ns(15)?,
             start_ticks: field(22)?.parse().ok()?,
+            cpu: field(39)?.parse().ok()?,
         })
     }
 
@@ -89,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    const REST: &str = " S 7 8 9 10 -1 4194560 0 0 0 0 150 25 0 0 20 0 3 0 123456 99 88";
+    const REST: &str = " S 7 8 9 10 -1 4194560 0 0 0 0 150 25 0 0 20 0 3 0 123456 99 88 7 1 1 0 0 0 0 0 0 0 0 0 0 17 5 0";
 
     #[test]
     fn hostile_names() {
@@ -106,6 +109,7 @@ mod tests {
             let stat = Stat::parse(line.as_bytes()).expect(name);
             assert_eq!(stat.comm, name);
             assert_eq!((stat.state, stat.ppid, stat.start_ticks), ('S', 7, 123_456));
+            assert_eq!(stat.cpu, 5);
             assert_eq!(stat.user_ns, 150 * ns_per_tick());
             assert_eq!(stat.system_ns, 25 * ns_per_tick());
             assert!(!stat.is_kernel_thread() && !stat.is_zombie());
@@ -115,7 +119,7 @@ mod tests {
     #[test]
     fn cut_or_foreign_bytes_are_no_stat() {
         let line = format!("42 (x){REST}");
-        for end in 0..line.len() - " 99 88".len() - "123456".len() {
+        for end in 0..line.len() - "5 0".len() {
             assert_eq!(Stat::parse(&line.as_bytes()[..end]), None, "{end}");
         }
         assert_eq!(Stat::parse(b")("), None);

@@ -5,6 +5,9 @@ use super::procfs;
 use super::stat::Stat;
 use std::path::PathBuf;
 
+/// Longer than any of these files.
+const MAX_BYTES: u64 = 64 << 10;
+
 /// A thread. It may end at any moment: then its methods say [`TargetError::Gone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thread {
@@ -90,13 +93,18 @@ impl Thread {
         Ok(parse_system_call(&self.read("syscall")?))
     }
 
+    /// When it ran last, in ns of its run queue's own time; `None` where the kernel does not tell.
+    pub(super) fn ran_at_ns(&self) -> Option<u64> {
+        parse_ran_at(&self.read("sched").ok()?)
+    }
+
     fn path(&self, file: &str) -> PathBuf {
         format!("/proc/{}/task/{}/{file}", self.pid, self.tid).into()
     }
 
     fn read(&self, file: &str) -> Result<Vec<u8>, TargetError> {
         let path = self.path(file);
-        procfs::read(&path, 64 << 10).map_err(|e| TargetError::from_io(self.pid, path, e))
+        procfs::read(&path, MAX_BYTES).map_err(|e| TargetError::from_io(self.pid, path, e))
     }
 
     fn malformed(&self, file: &str) -> TargetError {
@@ -112,6 +120,25 @@ fn parse_schedstat(bytes: &[u8]) -> Option<SchedStat> {
         on_cpu_ns: numbers.next()?.parse().ok()?,
         runnable_ns: numbers.next()?.parse().ok()?,
     })
+}
+
+/// The same of the present thread.
+pub(super) fn own_ran_at_ns() -> Option<u64> {
+    parse_ran_at(&procfs::read("/proc/thread-self/sched", MAX_BYTES).ok()?)
+}
+
+/// `se.exec_start   :   68213655.255719`, in milliseconds (`kernel/sched/debug.c`: `proc_sched_show_task`). The first line has the thread's name, which
+/// cannot hold a line's end.
+fn parse_ran_at(bytes: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut values = text.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let (_, value) = values.find(|(name, _)| name.trim() == "se.exec_start")?;
+    let (ms, ns) = value.trim().split_once('.')?;
+    let ns: u64 = ns.parse().ok().filter(|_| ns.len() == 6)?;
+    ms.parse::<u64>()
+        .ok()?
+        .checked_mul(1_000_000)?
+        .checked_add(ns)
 }
 
 /// `202 0x7f… 0x89 …`: number and six arguments, then stack pointer and address (`fs/proc/base.c`:
@@ -144,6 +171,20 @@ mod tests {
         assert_eq!((parsed.on_cpu_ns, parsed.runnable_ns), (12, 34));
         assert_eq!(parse_schedstat(b"12"), None);
         assert_eq!(parse_schedstat(b""), None);
+    }
+
+    #[test]
+    fn when_it_ran_is_one_of_many_lines() {
+        let text = "se.exec_start : 1.000000 (7, #threads: 1)\n----\nse.exec_start        :      68213655.255719\nnr_switches : 9\n";
+        assert_eq!(parse_ran_at(text.as_bytes()), Some(68_213_655_255_719));
+        for other in [
+            "",
+            "a\nse.exec_start : 12\n",
+            "a\nse.exec_start : 1.5\n",
+            "a\nse.exec_start : -1.000000\n",
+        ] {
+            assert_eq!(parse_ran_at(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

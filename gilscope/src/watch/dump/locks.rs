@@ -2,8 +2,8 @@
 
 use super::Tids;
 use crate::{
-    interpreter::{Interpreter, Libc, ThreadState, layout::has_parking_lot},
-    model::{DumpLock, LockKind, Owner},
+    interpreter::{Interpreter, Libc, ThreadState, WithBlock, layout::has_parking_lot},
+    model::{Doing, DumpLock, DumpThread, LockKind, Owner},
     probe::{self, Libraries, Library},
     target::{self, Memory, Process, SystemCall},
     watch::locks::{self, address_of, kind_of},
@@ -102,8 +102,8 @@ impl<'a> Locks<'a> {
         state.is_some_and(is)
     }
 
-    /// All that were waited for, with who has them now.
-    pub(super) fn told(&self, tids: &Tids) -> Vec<DumpLock> {
+    /// All that were waited for by these threads, with who has them now.
+    pub(super) fn told(&self, tids: &Tids, threads: &[DumpThread]) -> Vec<DumpLock> {
         let told = (0..).zip(&self.awaited).map(|(id, lock)| {
             let owner = match lock.rlock {
                 Some(rlock) => self.rlock_owner(rlock, tids),
@@ -115,9 +115,42 @@ impl<'a> Locks<'a> {
                 kind: lock.kind,
                 rlock: lock.rlock.is_some(),
                 owner,
+                inferred_owners: Vec::new(),
             }
         });
-        told.collect()
+        let mut told: Vec<DumpLock> = told.collect();
+        self.infer_owners(&mut told, tids, threads);
+        told
+    }
+
+    /// Plain locks do not record who has them: who is inside a `with` on one does, most likely.
+    fn infer_owners(&self, told: &mut [DumpLock], tids: &Tids, threads: &[DumpThread]) {
+        let is_plain = |lock: &Awaited| {
+            lock.rlock.is_none() && matches!(lock.kind, LockKind::Semaphore | LockKind::PyMutex)
+        };
+        let locks = told.iter_mut().zip(&self.awaited);
+        let mut plain: Vec<_> = locks.filter(|(_, lock)| is_plain(lock)).collect();
+        let Some(mut reader) = self.interpreter.with_blocks(self.memory()) else {
+            return;
+        };
+        if plain.is_empty() {
+            return;
+        }
+        for thread in threads {
+            let states = tids.states(thread.tid).iter();
+            let blocks: Vec<WithBlock> = states.flat_map(|state| reader.read(state)).collect();
+            for (lock, awaited) in &mut plain {
+                let waits = matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == lock.id);
+                let is_pointer = awaited.kind == LockKind::Semaphore;
+                let is_inside = |block: &WithBlock| {
+                    !(waits && block.may_be_entering)
+                        && reader.is_lock(block.object, awaited.address, is_pointer)
+                };
+                if blocks.iter().any(is_inside) {
+                    lock.inferred_owners.push(thread.tid);
+                }
+            }
+        }
     }
 
     fn rlock_owner(&self, rlock: u64, tids: &Tids) -> Option<Owner> {

@@ -20,7 +20,7 @@ use crate::{
     model::{
         DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpThread, Resource, system_call,
     },
-    target::{Process, SystemCall},
+    target::{Process, RunQueues, SystemCall},
 };
 use std::{collections::HashMap, time::SystemTime};
 
@@ -53,7 +53,7 @@ pub fn take(process: &Process, interpreter: &Interpreter) -> Result<Dump, WatchE
     };
     dump.threads = look.threads();
     dump.gils = look.gils.told(&look.tids);
-    dump.locks = look.locks.told(&look.tids);
+    dump.locks = look.locks.told(&look.tids, &dump.threads);
     dump.deadlocks = look.deadlocks(&mut dump);
     dump.took_ns = now_ns().saturating_sub(began_ns);
     process.check_same()?;
@@ -129,6 +129,7 @@ impl<'a> Look<'a> {
 
     fn threads(&mut self) -> Vec<DumpThread> {
         let mut stacks = self.interpreter.stacks(self.process.memory());
+        let mut run_queues = RunQueues::default();
         let mut all = Vec::with_capacity(self.seen.len());
         for at in 0..self.seen.len() {
             let doing = self.doing(at);
@@ -146,6 +147,7 @@ impl<'a> Look<'a> {
                 os_name: seen.os_name.clone(),
                 state: seen.state,
                 doing,
+                asleep_ns: asleep_ns(seen, doing, &mut run_queues),
                 stacks: read
                     .filter(|stack| !stack.frames.is_empty() || stack.unreadable > 0)
                     .collect(),
@@ -224,7 +226,7 @@ impl<'a> Look<'a> {
             dump.threads[at].doing = self.doing(at);
         }
         dump.gils = self.gils.told(&self.tids);
-        dump.locks = self.locks.told(&self.tids);
+        dump.locks = self.locks.told(&self.tids, &dump.threads);
     }
 
     /// Whether none of a circle's threads has gone on since it was looked at: those that wait for a lock have slept all the time, and so has who
@@ -251,5 +253,13 @@ impl<'a> Look<'a> {
         let is_gil = |at: usize| matches!(all[at % all.len()], Some((_, Resource::Gil(_))));
         let is_possible = (0..all.len()).all(|at| !(is_gil(at) && is_gil(at + 1)));
         is_possible && all.iter().all(awaits_gil) && all.iter().all(sleeps)
+    }
+}
+
+/// For how long a thread has slept in what it does. Who waits for a GIL wakes up again and again to ask for it.
+fn asleep_ns(seen: &Seen, doing: Doing, run_queues: &mut RunQueues) -> Option<u64> {
+    match doing {
+        Doing::WaitsForLock { .. } | Doing::SystemCall { .. } => run_queues.asleep_ns(&seen.thread),
+        _ => None,
     }
 }

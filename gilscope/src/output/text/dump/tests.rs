@@ -11,6 +11,7 @@ fn thread(tid: u32, doing: Doing, name: &str) -> DumpThread {
         os_name: "python3".to_owned(),
         state: 'S',
         doing,
+        asleep_ns: None,
         stacks: vec![Stack {
             interpreter: 0,
             frames: vec![Frame {
@@ -33,6 +34,7 @@ fn lock(id: u32, owner: Option<Owner>) -> DumpLock {
         kind: LockKind::Semaphore,
         rlock: owner.is_some(),
         owner,
+        inferred_owners: Vec::new(),
     }
 }
 
@@ -72,6 +74,7 @@ fn dump() -> Dump {
         ],
         deadlocks: vec![Deadlock {
             threads: vec![1, 2],
+            inferred: false,
         }],
         ..Dump::default()
     }
@@ -148,5 +151,28 @@ fn what_a_thread_is_doing() {
     ];
     for (what, told) in cases {
         assert_eq!(doing(&all, &thread(9, what, "f")), told);
+    }
+}
+
+#[test]
+fn what_is_inferred_is_said() {
+    let mut all = dump();
+    all.locks[1] = DumpLock {
+        inferred_owners: vec![1],
+        ..lock(1, None)
+    };
+    all.locks[2] = DumpLock {
+        inferred_owners: vec![1, 4],
+        ..lock(2, None)
+    };
+    all.deadlocks[0].inferred = true;
+    all.threads[2].asleep_ns = Some(1_500_000_000);
+    let text = text(&all);
+    for told in [
+        "DEADLOCK (inferred: a plain Lock does not record who has it): 2 threads wait for each other, and none can go on.\n",
+        "2 python3 waits for a semaphore (0x10), which thread 1 seems to have (it is inside a with on it)\n",
+        "3 python3 waits for a semaphore (0x20), which one of threads 1, 4 seems to have (they are inside a with on it), for 1.50 s so far\n",
+    ] {
+        assert!(text.contains(told), "{text}");
     }
 }
