@@ -164,3 +164,127 @@ impl Objects {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::interpreter::{Version, layout};
+
+    const WORDS: usize = 32;
+
+    fn objects(minor: u8) -> Objects {
+        Objects {
+            memory: Memory::new(std::process::id()),
+            layout: layout::frames(Version::of(3, minor), false).unwrap(),
+            code_type: 0,
+        }
+    }
+
+    fn at(words: &[u64]) -> u64 {
+        std::hint::black_box(words).as_ptr() as u64
+    }
+
+    /// The values of a function whose frame and code are made of these words.
+    fn values(minor: u8, frame: &[u64], code: &[u64]) -> Option<Vec<u64>> {
+        let frame = RawFrame {
+            address: at(frame),
+            code: at(code),
+            ..RawFrame::default()
+        };
+        objects(minor).values(&frame)
+    }
+
+    /// Two ints in a word.
+    fn ints(low: i32, high: i32) -> u64 {
+        u64::from(low.cast_unsigned()) | u64::from(high.cast_unsigned()) << 32
+    }
+
+    #[test]
+    fn values_follow_the_local_variables() {
+        let mut frame = [0_u64; WORDS];
+        for (word, value) in frame.iter_mut().zip((0..).step_by(8)) {
+            *word = value;
+        }
+        let mut code = [0_u64; WORDS];
+        // 3.12: stack size, first line; local variables.
+        (code[8], code[9]) = (ints(2, 7), ints(3, 0));
+        assert_eq!(values(12, &frame, &code), Some(vec![12 * 8, 13 * 8]));
+        // 3.14 has the end of what is used; or none, while the function runs.
+        frame[8] = at(&frame) + 8 * 14;
+        assert_eq!(values(14, &frame, &code), Some(vec![13 * 8]));
+        frame[8] = 0;
+        assert_eq!(values(14, &frame, &code), Some(vec![13 * 8, 14 * 8]));
+    }
+
+    /// What a hostile program says is bounded.
+    #[test]
+    fn there_are_no_more_than_there_may_be() {
+        let (mut frame, mut code) = ([0_u64; WORDS], [0_u64; WORDS]);
+        for size in [-1, i32::MIN] {
+            (code[8], code[9]) = (ints(size, 0), 0);
+            assert_eq!(values(14, &frame, &code), Some(vec![]), "{size}");
+        }
+        for count in [-1, i32::MIN, i32::MAX, MAX_LOCALS] {
+            (code[8], code[9]) = (ints(1, 0), ints(count, 0));
+            assert_eq!(values(14, &frame, &code), None, "{count}");
+        }
+        // An end that is before the first value, or far behind.
+        (code[8], code[9]) = (ints(2, 0), 0);
+        for (end, length) in [(8, 0), (u64::MAX, 2)] {
+            frame[8] = end;
+            assert_eq!(values(14, &frame, &code).map(|it| it.len()), Some(length));
+        }
+    }
+
+    #[test]
+    fn a_bound_exit_is_of_the_object_that_it_is_bound_to() {
+        let name = *b"__exit__\0\0\0\0\0\0\0\0";
+        let definition = [name.as_ptr() as u64];
+        let (bound, unbound) = (0x1000, 0x2000);
+        let blocks = WithBlocks {
+            objects: objects(12),
+            bound_type: bound,
+            unbound_type: Some(unbound),
+            values_left: MAX_ALL_VALUES,
+        };
+        let method = |references, kind, words: [u64; 6]| {
+            let [a, b, c, d, e, f] = words;
+            [references, kind, a, b, c, d, e, f]
+        };
+        let exits = |method: &[u64], rest: &[u64]| blocks.exits(&[&[at(method)], rest].concat());
+        let is_bound = [at(&definition), 77, 0, 0, 0, 0];
+        assert_eq!(exits(&method(1, bound, is_bound), &[]), Some(77));
+        // Freed: where its number of references was there is the address of the next free one.
+        assert_eq!(exits(&method(1 << 40, bound, is_bound), &[]), None);
+        assert_eq!(exits(&method(0, bound, is_bound), &[]), None);
+        let is_not = [0, 0, 0, at(&definition), 0, 0];
+        assert_eq!(exits(&method(1, unbound, is_not), &[88]), Some(88));
+        assert_eq!(exits(&method(1, unbound, is_not), &[]), None);
+        // Another type, another name, nothing at all.
+        assert_eq!(exits(&method(1, 0x3000, is_bound), &[88]), None);
+        let other = [b"__enter__\0\0\0\0\0\0\0".as_ptr() as u64];
+        let is_other = [at(&other), 77, 0, 0, 0, 0];
+        assert_eq!(exits(&method(1, bound, is_other), &[]), None);
+        assert_eq!(blocks.exits(&[8, 88]), None);
+        assert_eq!(blocks.exits(&[]), None);
+        std::hint::black_box((name, definition, other));
+    }
+
+    #[test]
+    fn a_lock_has_a_pointer_to_what_is_waited_for_or_holds_it() {
+        let blocks = WithBlocks {
+            objects: objects(13),
+            bound_type: 0,
+            unbound_type: None,
+            values_left: 0,
+        };
+        let lock = [1, 0x1000, 0x7000];
+        assert!(blocks.is_lock(at(&lock), 0x7000, true));
+        assert!(!blocks.is_lock(at(&lock), 0x7008, true));
+        assert!(blocks.is_lock(at(&lock), at(&lock) + 16, false));
+        assert!(!blocks.is_lock(at(&lock), at(&lock), false));
+        std::hint::black_box(lock);
+    }
+}
