@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use gilscope_tests::{
-    Process, Program, Python, Running, Thread, Traced, Tracer, builds, need_root, python,
+    Process, Program, Python, Running, Thread, Traced, Tracer, Truth, builds, need_root, python,
+    python_2_7,
 };
 use serde_json::Value;
 
@@ -24,12 +25,6 @@ fn trace_enough(pid: u32, is_enough: impl Fn(&Process<'_>) -> bool) -> Traced {
         is_enough(&traced.report.process(pid)).then_some(traced)
     });
     enough.unwrap_or_else(|| trace(pid, 16))
-}
-
-/// Those whose GIL counts its changes, so that its holder can be known.
-fn with_holders() -> impl Iterator<Item = Python> {
-    let all = builds().into_iter();
-    all.filter(|python| !python.version.starts_with("2."))
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -61,7 +56,7 @@ fn is_at(stack: &Value, place: &Value) -> bool {
         && stack["unreadable"] == 0
 }
 
-fn check(process: &Process<'_>, places: &[Value]) {
+fn check(python: &Python, process: &Process<'_>, places: &[Value]) {
     let (stacks, rows) = (list(&process.0["stacks"]), list(&process.0["waited_at"]));
     let mut seen = vec![false; places.len()];
     for stack in stacks {
@@ -69,7 +64,13 @@ fn check(process: &Process<'_>, places: &[Value]) {
         let at = at.unwrap_or_else(|| panic!("nobody was at {stack:#}\nbut at {places:#?}"));
         seen[at] = true;
     }
-    assert!(seen.iter().all(|seen| *seen), "{seen:?} of {places:#?}");
+    // In 2.7 a thread's own state is known once it has left a processor with the GIL, which those that poll need not have done.
+    let is_old = python.version.starts_with("2.");
+    let sure = if is_old { places.len() - 1 } else { 0 };
+    assert!(
+        seen[sure..].iter().all(|seen| *seen),
+        "{seen:?} of {places:#?}"
+    );
     // The first thread is where it has the GIL, whoever waits.
     let (first, at) = (process.pid(), places.last().unwrap());
     let of_first: Vec<_> = rows.iter().filter(|row| row["holder"] == first).collect();
@@ -79,13 +80,26 @@ fn check(process: &Process<'_>, places: &[Value]) {
             assert!(is_at(stack, at), "{stack:#}");
         }
     }
-    check_sums(process, 90);
+    let both_ns = process.number("waited_at_both_ns");
+    let of_holders = rows.iter().filter(|row| row["holder_stack"].is_u64());
+    let read_ns = if is_old {
+        of_holders.map(|row| row["sum_ns"].as_u64().unwrap()).sum()
+    } else {
+        both_ns
+    };
+    let known_ns = sum_ns(list(&process.0["blocked_by"]));
+    let first_ns = first_waits_ns(process);
+    println!("read: {read_ns} of {known_ns} ns");
+    assert!(
+        read_ns >= known_ns.saturating_sub(first_ns) / 100 * 90,
+        "{read_ns} of {known_ns}, {first_ns}"
+    );
+    let all_ns = sum_ns(rows);
+    assert!(all_ns <= known_ns && both_ns <= all_ns, "{process:?}");
 }
 
-/// Of nearly all of the time both places are known. A thread's own is not read in its first wait, which is as long as its longest at most.
-fn check_sums(process: &Process<'_>, percent: u64) {
-    let both_ns = process.number("waited_at_both_ns");
-    let known_ns = sum_ns(list(&process.0["blocked_by"]));
+/// A thread's own place is not read in its first wait, which is as long as its longest at most.
+fn first_waits_ns(process: &Process<'_>) -> u64 {
     let longest_ns = |thread: &Thread<'_>| {
         let gils = list(&thread.0["gil"]).iter();
         let all = gils.map(|gil| {
@@ -99,22 +113,17 @@ fn check_sums(process: &Process<'_>, percent: u64) {
         });
         all.sum::<u64>()
     };
-    let first_ns: u64 = process.threads().iter().map(longest_ns).sum();
-    println!("both: {both_ns} of {known_ns} ns");
-    assert!(
-        both_ns >= known_ns.saturating_sub(first_ns) / 100 * percent,
-        "{both_ns} of {known_ns}, {first_ns}"
-    );
-    let all_ns = sum_ns(list(&process.0["waited_at"]));
-    assert!(all_ns <= known_ns && both_ns <= all_ns, "{process:?}");
+    process.threads().iter().map(longest_ns).sum()
 }
 
 #[test]
 fn both_are_where_python_says() {
     need_root();
-    for python in with_holders() {
+    // In a text that is Unicode, 2.7 refuses a line that says how it is encoded.
+    let (_, source) = PLACES.split_once('\n').unwrap();
+    for python in builds() {
         println!("{} ({})", python.name, python.version);
-        let target = Running::ready(&mut python.workload(PLACES, &[]));
+        let target = Running::ready(&mut python.workload(source, &[]));
         let said: Value = serde_json::from_str(&target.prints("places")).unwrap();
         let traced = trace_enough(target.pid(), |process| {
             let threads = process.threads().into_iter();
@@ -122,7 +131,8 @@ fn both_are_where_python_says() {
             // A thread's own stack is not read in its first wait.
             others.all(|thread| thread.gil_sum("wait/count") >= 5)
         });
-        check(&traced.report.process(target.pid()), list(&said["places"]));
+        let process = traced.report.process(target.pid());
+        check(&python, &process, list(&said["places"]));
     }
 }
 
@@ -144,7 +154,7 @@ fn none_are_read_where_none_are_wanted() {
 #[test]
 fn what_is_gone_is_not_taken_for_another() {
     need_root();
-    for python in with_holders() {
+    for python in builds() {
         println!("{} ({})", python.name, python.version);
         let target = Running::ready(&mut python.workload(GENERATED, &[]));
         let traced = trace_enough(target.pid(), |process| of_generated(process) >= 20);
@@ -173,62 +183,79 @@ fn of_generated(process: &Process<'_>) -> usize {
     met
 }
 
-/// Of the time that threads waited, both places are known for nearly all, and the one where the GIL was had longest is the cause.
+/// Of all time waited both places were known in 95 to 99 % (a trace of 8 s; three each), of `idle_pollers` in 75 to 80 %: while it is nobody's, as who is to have it next has been
+/// woken and has no processor yet, there is but one place, and with 90 threads on two processors that is a fifth. On a loaded machine it is more (udp_echo: 86 %), and
+/// threads look more often than stacks are read (docs/report.md, "How many").
 #[test]
 fn incidents() {
     need_root();
-    for name in ["udp_echo", "idle_pollers", "system_time"] {
-        let program = Program::start(python(), &format!("incidents/{name}"), &["--seconds", "30"]);
-        let (pid, truth) = (program.truth.processes[0], &program.truth);
-        let traced = trace(pid, 4);
+    check_incident(python(), "udp_echo", 90, 95);
+    check_incident(python(), "idle_pollers", 50, 70);
+    check_incident(python(), "system_time", 90, 95);
+}
+
+/// There the GIL is handed on thousands of times a second, and few of these stacks are read. Nobody has it for a fifth to two fifths of the time; and where 16 threads compute it is not
+/// known who has it for two thirds, as a wait has more turns than the 64 that are remembered. Both were known in 4 to 57 % of all time, and 0.1 to 12 %: that is hardly ever, and then at
+/// the cause.
+#[test]
+fn incidents_where_they_were() {
+    need_root();
+    let Some(old) = python_2_7() else { return };
+    check_incident(&old, "idle_pollers", 2, 2);
+    check_incident(&old, "system_time", 0, 0);
+}
+
+/// Both places are known in so many percent of all time that threads waited, and of that in which some thread had the GIL, known or not; and the one where it was had longest is
+/// the cause.
+fn check_incident(python: &Python, name: &str, of_all: u64, of_had: u64) {
+    let program = Program::start(python, &format!("incidents/{name}"), &["--seconds", "600"]);
+    let pid = program.truth.processes[0];
+    // What is not known of first waits weighs less in a longer trace; and a shared machine may have no processor to spare for a while.
+    let is_enough = |seconds| {
+        let traced = trace(pid, seconds);
         let process = traced.report.process(pid);
-        let waited_ns: u64 = process
-            .threads()
-            .iter()
-            .map(|thread| thread.gil_sum("wait/sum_ns"))
-            .sum();
-        let both_ns = process.number("waited_at_both_ns");
+        check_cause(&program.truth, &process);
         let known_ns = sum_ns(list(&process.0["blocked_by"]));
-        let share = |ns: u64| 100.0 * ns as f64 / waited_ns as f64;
+        let [both_ns, nobody_ns, unknown_ns] = [
+            "waited_at_both_ns",
+            "blocked_by_nobody_ns",
+            "blocked_by_unknown_ns",
+        ]
+        .map(|field| process.number(field));
+        let all_ns = known_ns + nobody_ns + unknown_ns;
+        let share = |ns: u64| 100.0 * ns as f64 / all_ns as f64;
         println!(
-            "{name}: of {waited_ns} ns both in {:.2} %, some holder in {:.2} %, nobody in {:.2} %",
+            "{} {name}: of {all_ns} ns both in {:.2} %, some holder in {:.2} %, nobody in {:.2} %",
+            python.version,
             share(both_ns),
             share(known_ns),
-            share(process.number("blocked_by_nobody_ns"))
+            share(nobody_ns)
         );
-        let (Some(function), Some(file)) = (&truth.function, &truth.file) else {
-            continue;
-        };
-        // It is what waits that is wrong with pollers.
-        let side = match truth.finding.as_str() {
-            "idle-pollers" => "waiter_stack",
-            _ => "holder_stack",
-        };
-        let mut at_cause_ns = 0;
-        for row in list(&process.0["waited_at"]) {
-            let Some(stack) = row[side].as_u64() else {
-                continue;
-            };
-            let frame = &process.0["stacks"][usize::try_from(stack).unwrap()]["frames"][0];
-            let line = usize::try_from(frame["line"].as_u64().unwrap()).unwrap();
-            if frame["name"] == *function
-                && frame["file"] == file.to_str().unwrap()
-                && truth.lines.contains(&line)
-            {
-                at_cause_ns += row["sum_ns"].as_u64().unwrap();
-            }
-        }
-        // On a loaded machine a thread that has been given the GIL may take long to wake up: it is nobody's then.
-        // Where 45 threads wait at once, each looks every 5 ms, and more often than stacks are read (docs/report.md, "How many").
-        let percent = if truth.finding == "idle-pollers" {
-            50
-        } else {
-            95
-        };
-        check_sums(&process, percent);
-        assert!(
-            at_cause_ns * 2 > both_ns,
-            "{name}: {at_cause_ns} of {both_ns}"
-        );
-    }
+        let had_ns = (known_ns + unknown_ns).saturating_sub(first_waits_ns(&process));
+        both_ns >= all_ns / 100 * of_all && both_ns >= had_ns / 100 * of_had
+    };
+    assert!([4, 12, 36].into_iter().any(is_enough), "{name}");
+}
+
+/// Of the time for which both places are known, most is at the cause.
+fn check_cause(truth: &Truth, process: &Process<'_>) {
+    // It is what waits that is wrong with pollers.
+    let side = match truth.finding.as_str() {
+        "idle-pollers" => "waiter_stack",
+        _ => "holder_stack",
+    };
+    let is_at_cause = |row: &&Value| {
+        let stack = row[side]
+            .as_u64()
+            .and_then(|stack| usize::try_from(stack).ok());
+        stack.is_some_and(|stack| truth.is_at(&process.0["stacks"][stack]["frames"][0]))
+    };
+    let rows = list(&process.0["waited_at"]).iter();
+    let at_cause = rows.filter(is_at_cause);
+    let at_cause_ns: u64 = at_cause.map(|row| row["sum_ns"].as_u64().unwrap()).sum();
+    let both_ns = process.number("waited_at_both_ns");
+    assert!(
+        at_cause_ns * 2 > both_ns,
+        "{truth:?}: {at_cause_ns} of {both_ns}"
+    );
 }

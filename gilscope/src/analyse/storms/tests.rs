@@ -21,8 +21,12 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
+        Self::with(StormThresholds::default())
+    }
+
+    fn with(thresholds: StormThresholds) -> Self {
         Self {
-            storms: Storms::new(ORIGIN, ORIGIN, StormThresholds::default()),
+            storms: Storms::new(ORIGIN, ORIGIN, thresholds),
             now_ms: 0,
             on_cpu_ms: 0,
             voluntary_switches: 0,
@@ -180,6 +184,70 @@ fn many_threads_that_switch_in_vain_make_one() {
     assert_eq!(storms(45, 190, 80, 20), 0);
     assert_eq!(storms(45, 300, 20, 20), 0);
     assert_eq!(storms(45, 300, 80, 1), 0);
+}
+
+/// Each threshold is the one that was asked for: just below what happens it finds a storm, just above it none.
+#[test]
+fn thresholds_are_what_was_asked_for() {
+    const PERCENT: [f64; 2] = [0.99, 1.01];
+    let of = StormThresholds::default;
+    // For 3 s it runs 90 % of the time, and one thread waits 60 %.
+    let waits = |thresholds| {
+        let mut story = Story::with(thresholds);
+        story.slices(30, 90, &[(1, 60)]);
+        story.found().len()
+    };
+    let contended = PERCENT.map(|near| {
+        waits(StormThresholds {
+            contended_percent: 60.0 * near,
+            ..of()
+        })
+    });
+    assert_eq!(contended, [1, 0]);
+    let lost = PERCENT.map(|near| {
+        waits(StormThresholds {
+            lost_percent: 100.0 * 60.0 / 90.0 * near,
+            ..of()
+        })
+    });
+    assert_eq!(lost, [1, 0]);
+    let lengths = [3_000, 3_001].map(|ms| {
+        waits(StormThresholds {
+            length_ns: ms * MS,
+            ..of()
+        })
+    });
+    assert_eq!(lengths, [1, 0]);
+    // 10 threads wait 1 % of the time each, and sleep 400 times a second together.
+    let switches = |switches_per_second, threads| {
+        let mut story = Story::with(StormThresholds {
+            switches_per_second,
+            threads,
+            ..of()
+        });
+        let waits: Vec<_> = (1..=10).map(|tid| (tid, 1)).collect();
+        for _ in 0..30 {
+            let thread = story.threads.entry(1).or_default();
+            (thread.1, thread.2) = (thread.1 + 20, thread.2 + 40);
+            story.voluntary_switches += 40;
+            story.slice(10, &waits);
+        }
+        story.found().len()
+    };
+    let found =
+        [(399.0, 10), (401.0, 10), (399.0, 11)].map(|(rate, number)| switches(rate, number));
+    assert_eq!(found, [1, 0, 0]);
+    let pauses = [130, 131].map(|ms| {
+        let mut story = Story::with(StormThresholds {
+            pause_ns: ms * MS,
+            ..of()
+        });
+        story.slice(90, &[]);
+        story.wait(1, 110, 240);
+        story.slices(3, 90, &[]);
+        story.found().len()
+    });
+    assert_eq!(pauses, [1, 0]);
 }
 
 #[test]

@@ -98,7 +98,11 @@ fn write_what_if(out: &mut dyn Write, process: &ProcessReport, it: &WhatIf) -> i
         write!(out, ", its thread {tid}{name} {at_most:.2} times")?;
     }
     match it.processes {
-        0 | 1 => writeln!(out, "; more processes gain nothing."),
-        processes => writeln!(out, "; so with {processes} processes."),
+        0 | 1 => writeln!(out, "; more processes gain nothing.")?,
+        processes => writeln!(out, "; so with {processes} processes.")?,
     }
+    writeln!(
+        out,
+        "That is if each thread does the same as before, nothing new hinders it, and the change is free."
+    )
 }

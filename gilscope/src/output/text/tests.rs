@@ -482,6 +482,7 @@ Storms, when it lost more than it should, worst first:
     waited longest: 4242 python3 2.50 s, 4243 worker-1 2.00 s
   Not shown: 3 storms with less waiting.
 Without a GIL at most 1.49 times as fast, its thread 4243 worker-1 1.99 times; so with 3 processes.
+That is if each thread does the same as before, nothing new hinders it, and the change is free.
 ";
     assert!(text.contains(expected), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
