@@ -7,7 +7,8 @@ that would release it. "To find and fix these bugs took a lot of time"; the succ
 
 CPython 3.7 and later make `logging`'s own locks anew in a forked child (bpo-6721); there the same happens with every lock that it does not know
 of, such as the one that this handler makes for itself. `multiprocessing` does no more here than fork. The near miss takes the
-handler's lock before it forks, so that nobody else has it.
+handler's lock before it forks, so that nobody else has it. --threads of the parent log, so that any of them has the lock; with --main-logs its main thread
+does too, and another forks. In a child --loggers threads log, and --others do not: these go on.
 """
 
 import logging
@@ -18,7 +19,7 @@ import time
 import program
 import workload
 
-options = workload.options(__doc__, jobs=2, near_miss=False)
+options = workload.options(__doc__, jobs=2, threads=1, main_logs=False, loggers=1, others=0, near_miss=False)
 writing = threading.Event()
 
 
@@ -40,42 +41,61 @@ log.addHandler(handler)
 here, there = os.pipe()
 
 
+def log_streamed():
+    log.warning("streamed")
+    time.sleep(0.02)
+
+
 def stream():
-    records = 0
     while not workload.stopping:
-        log.warning("streamed")
-        time.sleep(0.02)
-        records += 1
-    return records
+        log_streamed()
 
 
 def remix():
-    if options.near_miss:
-        handler.release()
     while True:
         log.warning("remixed")  # The cause
         os.write(there, b".")
         time.sleep(0.02)
 
 
-streamer = threading.Thread(target=stream)
-streamer.start()
-children = []
-for _ in range(options.jobs):
-    if options.near_miss:
-        handler.acquire()
-    else:
-        writing.wait()
-    children.append(program.fork(remix, options))
+def job():
     if options.near_miss:
         handler.release()
+    for body in [remix] * (options.loggers - 1) + [program.beat(0.02, [])] * options.others:
+        threading.Thread(target=body).start()
+    remix()
+
+
+def start_jobs():
+    for _ in range(options.jobs):
+        if options.near_miss:
+            handler.acquire()
+        else:
+            writing.wait()
+        children.append(program.fork(job, options))
+        if options.near_miss:
+            handler.release()
+
+
+streamers = [threading.Thread(target=stream) for _ in range(options.threads)]
+for streamer in streamers:
+    streamer.start()
+children = []
+if options.main_logs:
+    server = threading.Thread(target=start_jobs)
+    server.start()
+    while server.is_alive():
+        log_streamed()
+else:
+    start_jobs()
 os.close(there)
 program.truth(options, "deadlock", remix, processes=children)
 began = workload.clock()
 workload.pause(options.seconds)
 seconds = workload.clock() - began
 workload.stopping = True
-streamer.join()
+for streamer in streamers:
+    streamer.join()
 figures = program.end(children)
 records = 0
 while os.read(here, 1):

@@ -12,16 +12,17 @@ const PARAMETERS: [(&str, [&str; 4], [&str; 4]); INCIDENTS.len()] = [
     (
         "highcpu",
         [
-            "--attendees 10",
-            "--attendees 100",
-            "--attendees 10000",
-            "--attendees 100000",
+            "--cost 10 --interval 2",
+            "--cost 1000 --interval 50",
+            "--threads 3 --interval 5",
+            "--threads 12 --cost 100",
         ],
+        // Here the loop ends, so that the number of items matters.
         [
-            "--attendees 10",
-            "--attendees 100",
-            "--attendees 10000",
-            "--attendees 100000",
+            "--attendees 100 --interval 2",
+            "--cost 100 --interval 50",
+            "--threads 3 --interval 5",
+            "--attendees 10000 --threads 12",
         ],
     ),
     (
@@ -41,8 +42,18 @@ const PARAMETERS: [(&str, [&str; 4], [&str; 4]); INCIDENTS.len()] = [
     ),
     (
         "logging_fork",
-        ["--jobs 1", "--jobs 3", "--jobs 4", "--jobs 6"],
-        ["--jobs 1", "--jobs 3", "--jobs 4", "--jobs 6"],
+        [
+            "--threads 4 --jobs 3",
+            "--threads 0 --main-logs",
+            "--threads 8 --jobs 1",
+            "--threads 2 --main-logs --jobs 4",
+        ],
+        [
+            "--threads 4 --jobs 3",
+            "--threads 0 --main-logs",
+            "--loggers 4 --jobs 1",
+            "--threads 2 --main-logs --loggers 2 --others 3",
+        ],
     ),
     (
         "system_time",
