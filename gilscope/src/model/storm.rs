@@ -97,7 +97,8 @@ pub struct StormThread {
 pub struct StormHolder {
     /// Thread id.
     pub tid: u32,
-    /// Time that others waited while it had the GIL.
+    /// Time that others waited while it had the GIL. Who waits tells as it wakes up, which in 2.7 may be late: then time from before the storm may be in it,
+    /// but no more in all than was waited.
     pub blocked_ns: u64,
     /// Where it was longest meanwhile, as an index in the process's stacks; `None` where that was not read.
     pub stack: Option<usize>,

@@ -111,7 +111,8 @@ impl Slice {
             threads,
             top_holder: top.map(|(&tid, &blocked_ns)| StormHolder {
                 tid,
-                blocked_ns,
+                // Who waits tells as it wakes up, of time before the storm too.
+                blocked_ns: blocked_ns.min(self.waited_ns),
                 stack: self.place_of(tid),
             }),
             events_lost: self.events_lost,

@@ -319,6 +319,25 @@ fn a_pause_under_way_is_told_and_reported() {
     assert!(pause.unfinished);
 }
 
+/// Who waits for a semaphore wakes up only when it is free, and tells then who had it all the time.
+#[test]
+fn nobody_has_it_for_longer_than_others_wait() {
+    let mut story = Story::new();
+    story.waits_since(1, Some(50));
+    story.storms.blocked(&holder(2), 900 * MS);
+    story.slices(3, 0, &[(1, 100)]);
+    let (storms, _) = story.storms.report();
+    let storms = storms.iter().map(|storm| {
+        let holder = storm.top_holder.as_ref();
+        (holder.map(|holder| holder.blocked_ns), storm.waited_ns)
+    });
+    let storms: Vec<_> = storms.collect();
+    assert!(!storms.is_empty());
+    for (blocked_ns, waited_ns) in storms {
+        assert_eq!(blocked_ns, Some(waited_ns));
+    }
+}
+
 #[test]
 fn a_pause_whose_end_was_not_recorded_ends_with_the_last_look_that_saw_it() {
     let mut story = Story::new();
