@@ -7,8 +7,7 @@ that calls nothing; what they wished for was a way to switch it on from outside.
 collector's part is in `findings/gc_pauses.py`.
 
 Twisted's reactor is a loop over a socket here; the requests come from a child process: many for one attendee, and one in a
-hundred for the list. The near miss gets the next value. --cost is the rounds that `include_result` makes for an item, --interval the milliseconds
-between requests, and --threads others of the process, as of the reactor's pool, each of which has something to do ten times a second.
+hundred for the list. The near miss gets the next value.
 """
 
 import os
@@ -18,7 +17,7 @@ import time
 import program
 import workload
 
-options = workload.options(__doc__, attendees=1000, cost=0, interval=10, threads=0, near_miss=False)
+options = workload.options(__doc__, attendees=1000, near_miss=False)
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 here, there = os.pipe()
 used = {}
@@ -32,8 +31,6 @@ class Demo:
             yield {"registration": number}
 
     def include_result(self, result):
-        for _ in range(options.cost):
-            pass
         return False
 
     def render_list(self):
@@ -73,15 +70,13 @@ def ask():
         theirs.recv(64)
         os.write(there, ("%.6f\n" % (workload.clock() - began)).encode())
         asked += 1
-        time.sleep(options.interval / 1000.0)
+        time.sleep(0.01)
 
 
-# The other threads wait behind the loop, which is a convoy too.
-program.truth(options, "tight-loop", Demo.render_list, also=["convoy"] if options.threads else [])
+program.truth(options, "tight-loop", Demo.render_list)
 client = program.fork(ask, options)
 os.close(there)
-others = [program.beat(0.1, [])] * options.threads
-done, seconds = workload.run([reactor] + others, options)
+done, seconds = workload.run([reactor], options)
 program.end([client])
 with os.fdopen(here) as answers:
     figures = dict(used, **program.milliseconds("requests", map(float, answers)))

@@ -12,17 +12,16 @@ const PARAMETERS: [(&str, [&str; 4], [&str; 4]); INCIDENTS.len()] = [
     (
         "highcpu",
         [
-            "--cost 10 --interval 2",
-            "--cost 1000 --interval 50",
-            "--threads 3 --interval 5",
-            "--threads 12 --cost 100",
+            "--attendees 10",
+            "--attendees 100",
+            "--attendees 10000",
+            "--attendees 100000",
         ],
-        // Here the loop ends, so that the number of items matters.
         [
-            "--attendees 100 --interval 2",
-            "--cost 100 --interval 50",
-            "--threads 3 --interval 5",
-            "--attendees 10000 --threads 12",
+            "--attendees 10",
+            "--attendees 100",
+            "--attendees 10000",
+            "--attendees 100000",
         ],
     ),
     (
