@@ -196,9 +196,20 @@ fn deadlock(pid: u32) -> Option<Value> {
     (dump["deadlocks"] != json!([])).then_some(dump)
 }
 
-/// One deadlock, of these threads, by what the locks record.
-fn certain(told: &Value) -> Value {
-    json!([{"threads": told["threads"], "inferred": false}])
+/// One deadlock, of these threads.
+fn one_of(told: &Value, inferred: bool) -> Value {
+    json!([{"threads": told["threads"], "inferred": inferred}])
+}
+
+/// The lock that each thread of a circle waits for, and the thread that has it.
+fn awaited<'a>(dump: &'a Value, told: &'a Value) -> Vec<(&'a Value, &'a Value)> {
+    let tids = told["threads"].as_array().unwrap();
+    let next = tids.iter().cycle().skip(1);
+    let lock = |tid: &Value| {
+        let id = &thread(dump, tid.as_u64().unwrap())["doing"]["lock_id"];
+        &dump["locks"][usize::try_from(id.as_u64().unwrap()).unwrap()]
+    };
+    tids.iter().map(lock).zip(next).collect()
 }
 
 #[test]
@@ -208,13 +219,8 @@ fn a_circle_of_rlocks_is_a_deadlock() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(&python, "circle");
         let dump = until("the deadlock", || deadlock(target.pid()));
-        assert_eq!(dump["deadlocks"], certain(&told));
-        let tids = told["threads"].as_array().unwrap();
-        for (at, tid) in tids.iter().enumerate() {
-            let thread = thread(&dump, tid.as_u64().unwrap());
-            let lock = usize::try_from(thread["doing"]["lock_id"].as_u64().unwrap()).unwrap();
-            let lock = &dump["locks"][lock];
-            let next = &tids[(at + 1) % tids.len()];
+        assert_eq!(dump["deadlocks"], one_of(&told, false));
+        for (lock, next) in awaited(&dump, &told) {
             let expected = (&json!(true), &json!({ "thread": next }));
             assert_eq!((&lock["rlock"], &lock["owner"]), expected, "{dump:#}");
         }
@@ -234,14 +240,8 @@ fn a_circle_of_plain_locks_is_inferred() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(&python, "plain");
         let dump = until("the deadlock", || deadlock(target.pid()));
-        let expected = json!([{"threads": told["threads"], "inferred": true}]);
-        assert_eq!(dump["deadlocks"], expected, "{dump:#}");
-        let tids = told["threads"].as_array().unwrap();
-        for (at, tid) in tids.iter().enumerate() {
-            let thread = thread(&dump, tid.as_u64().unwrap());
-            let lock = usize::try_from(thread["doing"]["lock_id"].as_u64().unwrap()).unwrap();
-            let lock = &dump["locks"][lock];
-            let next = &tids[(at + 1) % tids.len()];
+        assert_eq!(dump["deadlocks"], one_of(&told, true), "{dump:#}");
+        for (lock, next) in awaited(&dump, &told) {
             let expected = (&json!(false), &Value::Null, &json!([next]));
             let has = (&lock["rlock"], &lock["owner"], &lock["inferred_owners"]);
             assert_eq!(has, expected, "{dump:#}");
@@ -258,8 +258,7 @@ fn who_wants_the_plain_lock_that_it_has() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(&python, "own");
         let dump = until("the deadlock", || deadlock(target.pid()));
-        let expected = json!([{"threads": told["threads"], "inferred": true}]);
-        assert_eq!(dump["deadlocks"], expected, "{dump:#}");
+        assert_eq!(dump["deadlocks"], one_of(&told, true), "{dump:#}");
         assert_eq!(dump["locks"][0]["inferred_owners"], told["threads"]);
     }
 }
@@ -301,7 +300,7 @@ fn the_gil_may_be_a_part_of_it() {
         println!("{} ({})", python.name, python.version);
         let (target, told) = start(python, "mutex");
         let dump = until("the deadlock", || deadlock(target.pid()));
-        assert_eq!(dump["deadlocks"], certain(&told));
+        assert_eq!(dump["deadlocks"], one_of(&told, false));
         assert_eq!(dump["gils"][0]["holder"], told["threads"][1], "{dump:#}");
         assert_eq!(dump["locks"][0]["kind"], "mutex", "{dump:#}");
     }

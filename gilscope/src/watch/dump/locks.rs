@@ -130,12 +130,12 @@ impl<'a> Locks<'a> {
         };
         let locks = told.iter_mut().zip(&self.awaited);
         let mut plain: Vec<_> = locks.filter(|(_, lock)| is_plain(lock)).collect();
-        let Some(mut reader) = self.interpreter.with_blocks(self.memory()) else {
-            return;
-        };
         if plain.is_empty() {
             return;
         }
+        let Some(mut reader) = self.interpreter.with_blocks(self.memory()) else {
+            return;
+        };
         for thread in threads {
             let states = tids.states(thread.tid).iter();
             let blocks: Vec<WithBlock> = states.flat_map(|state| reader.read(state)).collect();
