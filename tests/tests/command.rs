@@ -37,7 +37,10 @@ fn its_exit_status_is_the_commands() {
 
 #[test]
 fn its_output_is_the_commands() {
-    let script = "import sys; print('out', sys.stdin.read()); print('err', file=sys.stderr)";
+    // It lives for a second more: what ends at once has no GIL in the report where the machine is
+    // too busy to look at it in those 20 ms.
+    let script = "import sys, time; print('out', sys.stdin.read()); print('err', file=sys.stderr); \
+                  time.sleep(1)";
     let mut tracer = Tracer::launch(&[], &python_script(script));
     tracer.running().tell("in");
     tracer.running().hang_up();
@@ -51,7 +54,21 @@ fn its_output_is_the_commands() {
         "{:?}",
         traced.ended
     );
-    assert!(traced.ended.stderr.contains("No thread waited for the GIL"));
+    let none = "No thread waited for the GIL";
+    assert!(traced.ended.stderr.contains(none), "{:?}", traced.ended);
+}
+
+/// It has lived while gilscope did not run.
+#[test]
+fn a_command_that_ends_before_it_can_be_looked_at() {
+    need_root();
+    let stopped = "kill -STOP $PPID; (sleep 1; kill -CONT $PPID) & exec \"$0\" -c pass";
+    let python = python().program().as_os_str();
+    let command = ["sh".as_ref(), "-c".as_ref(), stopped.as_ref(), python];
+    let traced = Tracer::launch(&[], &command).end();
+    assert_eq!(traced.ended.status, 0, "{:?}", traced.ended);
+    let why = "it ended before it could be looked at";
+    assert!(traced.ended.stderr.contains(why), "{:?}", traced.ended);
 }
 
 #[test]

@@ -117,12 +117,17 @@ fn headline(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::R
     let waited_ns = waited_ns.chain(others.map(|others| others.waited_ns()));
     let waited_ns = waited_ns.fold(0, u64::saturating_add);
     if process.gils.is_empty() {
-        let none = "No GIL was found in it, so there was none to wait for.";
+        let (none, why) = if process.ended.is_some() {
+            let why = "It is no CPython, a 2.7 that never had a second thread, \
+                       or it ended before it could be looked at.";
+            ("No GIL was found in it.", why)
+        } else {
+            let none = "No GIL was found in it, so there was none to wait for.";
+            let why = "It is no CPython, or a 2.7 that never had a second thread.";
+            (none, why)
+        };
         writeln!(out, "{}", style.bold(none))?;
-        return writeln!(
-            out,
-            "It is no CPython, or a 2.7 that never had a second thread."
-        );
+        return writeln!(out, "{why}");
     }
     if process.gils.iter().all(|gil| !gil.enabled) {
         let off = "Its GIL is switched off (free-threaded), so no thread waited for it.";
