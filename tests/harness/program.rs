@@ -20,10 +20,11 @@ pub const INCIDENTS: [&str; 5] = [
     "udp_echo",
 ];
 /// What can be found and is not the finding of an incident: `findings/NAME`. Each has a near miss.
-pub const FINDINGS: [&str; 6] = [
+pub const FINDINGS: [&str; 7] = [
     "asleep",
     "deadlock",
     "gc_pauses",
+    "gil_bound",
     "native_code",
     "oversubscribed",
     "tight_loop",

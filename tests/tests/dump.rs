@@ -322,6 +322,70 @@ fn a_lock_that_was_left_behind_by_fork() {
     }
 }
 
+/// CPython calls a thread by its stack's address, which glibc gives again: who has the owner's id now need not be the owner.
+#[test]
+fn a_lock_that_was_left_behind_by_one_whose_id_another_has() {
+    need_root();
+    let mut judged = 0;
+    for python in builds() {
+        println!("{} ({})", python.name, python.version);
+        let (_target, told) = start(&python, "reused");
+        let child = Child(u32::try_from(told["child"].as_u64().unwrap()).unwrap());
+        let dump = dump(child.0);
+        let main = thread(&dump, child.0.into());
+        assert_eq!(main["doing"]["what"], "waits-for-lock", "{dump:#}");
+        if told["reusing"] == json!([]) {
+            println!("its C library gave no stack again");
+        } else if main["asleep_ns"].is_null() {
+            println!("skipped: this kernel does not tell since when a thread sleeps");
+            continue;
+        } else {
+            judged += 1;
+        }
+        assert_eq!(dump["locks"][0]["owner"], "left-behind-by-fork", "{dump:#}");
+    }
+    println!("{judged} judged");
+    let tells = Path::new("/proc/self/sched").exists();
+    assert!(judged > 0 || !tells, "no C library gave a stack again");
+}
+
+/// A young thread may well have a lock that others had waited for before it began.
+#[test]
+fn who_took_a_lock_from_under_those_that_waited_has_it() {
+    need_root();
+    for python in builds() {
+        println!("{} ({})", python.name, python.version);
+        let (_target, told) = start(&python, "handed");
+        let child = Child(u32::try_from(told["child"].as_u64().unwrap()).unwrap());
+        let dump = dump(child.0);
+        let owner = json!({ "thread": told["owner"] });
+        assert_eq!(dump["locks"][0]["owner"], owner, "{dump:#}");
+    }
+}
+
+/// `Condition.wait` lets go of a lock that the thread is inside a `with` on, and waits for it at last: not for what it has itself.
+#[test]
+fn who_waits_for_a_lock_again_does_not_have_it() {
+    need_root();
+    for python in builds() {
+        println!("{} ({})", python.name, python.version);
+        let (target, told) = start(&python, "again");
+        let tid = told["threads"][0].as_u64().unwrap();
+        let dump = until("the thread to wait again", || {
+            let dump = dump(target.pid());
+            let waits = thread(&dump, tid)["doing"]["what"] == "waits-for-lock";
+            let stacks = &thread(&dump, tid)["stacks"];
+            let is_again = stacks.to_string().contains("_acquire_restore");
+            (waits && (is_again || stacks == &json!([]))).then_some(dump)
+        });
+        assert_eq!(dump["deadlocks"], json!([]), "{dump:#}");
+        for lock in dump["locks"].as_array().unwrap() {
+            let inferred = lock["inferred_owners"].as_array().unwrap();
+            assert!(!inferred.contains(&json!(tid)), "{dump:#}");
+        }
+    }
+}
+
 /// A container's threads have other ids inside.
 #[test]
 fn a_pid_namespace() {

@@ -22,10 +22,11 @@ enum Symptom {
     Fewer(&'static str),
 }
 
-const FINDINGS: [(&str, &str, Symptom); 6] = [
+const FINDINGS: [(&str, &str, Symptom); 7] = [
     ("asleep", "asleep-with-gil", More("beats_p50_ms")),
     ("deadlock", "deadlock", Fewer("ops")),
     ("gc_pauses", "gc-pauses", More("pauses_p50_ms")),
+    ("gil_bound", "gil-bound", More("user")),
     ("native_code", "native-holds-gil", More("beats_p50_ms")),
     ("oversubscribed", "oversubscribed", More("waited")),
     ("tight_loop", "tight-loop", More("user")),

@@ -16,8 +16,6 @@ const LENGTH: Duration = Duration::from_secs(3);
 const ALSO: [&str; 1] = ["tight_loop"];
 /// The same of the incidents on 2.7: there who spins lets go of the GIL so often that the echo's waits may be too short for a convoy.
 const ALSO_ON_2_7: [&str; 1] = ["udp_echo"];
-/// The program of `gil-bound`, which no incident is of.
-const GIL_BOUND: [&str; 1] = ["gil_bound"];
 
 fn lacks_processors(judgement: &Judgement) -> bool {
     let mut rules = judgement.said.iter().flat_map(|one| &one.rules);
@@ -94,17 +92,12 @@ fn a_loop_on_each_version() {
 
 #[test]
 fn findings() {
-    let all: [(&str, &[&str]); 2] = [("findings", &FINDINGS), ("findings", &GIL_BOUND)];
-    check(python(), &all, &[], &ALSO);
+    check(python(), &[("findings", &FINDINGS)], &[], &ALSO);
 }
 
 #[test]
 fn near_misses() {
-    let all: [(&str, &[&str]); 3] = [
-        ("findings", &FINDINGS),
-        ("findings", &GIL_BOUND),
-        ("incidents", &INCIDENTS),
-    ];
+    let all: [(&str, &[&str]); 2] = [("findings", &FINDINGS), ("incidents", &INCIDENTS)];
     check(python(), &all, &["--near-miss"], &[]);
 }
 

@@ -161,6 +161,126 @@ def fork():
         os.kill(child, 9)
 
 
+def reused():
+    """As `fork`, and then a thread of the child is given the id of the one that stayed behind, if the C library gives its stack again: CPython itself
+    takes it for the owner."""
+    lock, taken = threading.RLock(), threading.Event()
+    owner = []
+
+    def sleep():
+        time.sleep(3600)
+
+    def holder():
+        with lock:
+            owner.append(threading.current_thread().ident)
+            taken.set()
+            sleep()
+
+    start(sleep, holder, sleep)
+    taken.wait()
+    from_child, to_parent = os.pipe()
+    child = os.fork()
+    if child:
+        told = json.loads(os.fdopen(from_child).readline())
+        say(dict(told, child=child))
+        try:
+            sys.stdin.readline()
+        finally:
+            os.kill(child, 9)
+        return
+    starts = threading.Semaphore(1)
+
+    def is_owner():
+        return threading.current_thread().ident == owner[0]
+
+    def later():
+        if is_owner() or not starts.acquire(False):
+            return
+        # The main thread waits by then.
+        time.sleep(0.5)
+        reusing = []
+
+        def reuse():
+            if is_owner():
+                reusing.append(own_tid())
+            known.release()
+            sleep()
+
+        known = threading.Semaphore(0)
+        for _ in range(10):
+            thread = threading.Thread(target=reuse)
+            thread.daemon = True
+            thread.start()
+            known.acquire()
+        # It is seen to be younger than the wait: by more than a clock tick.
+        time.sleep(0.1)
+        os.write(to_parent, (json.dumps({"reusing": reusing}) + "\n").encode())
+        sleep()
+
+    for _ in range(2):
+        threading.Thread(target=later).start()
+    with lock:
+        say("never said")
+
+
+def handed():
+    """In a forked child: two threads wait for an RLock, another begins, and takes it in the moment that it is free, or one of them does."""
+    from_child, to_parent = os.pipe()
+    child = os.fork()
+    if child:
+        told = json.loads(os.fdopen(from_child).readline())
+        say(dict(told, child=child))
+        try:
+            sys.stdin.readline()
+        finally:
+            os.kill(child, 9)
+        return
+    lock = threading.RLock()
+
+    def has():
+        os.write(to_parent, (json.dumps({"owner": own_tid()}) + "\n").encode())
+        time.sleep(3600)
+
+    def waiter():
+        with lock:
+            has()
+
+    def young():
+        while not lock.acquire(False):
+            pass
+        has()
+
+    lock.acquire()
+    for body in (waiter, waiter, young):
+        thread = threading.Thread(target=body)
+        thread.daemon = True
+        thread.start()
+        time.sleep(0.3)
+    lock.release()
+    time.sleep(3600)
+
+
+def again():
+    """A thread that has waited for a condition wants its lock back, inside a `with` on that; another has taken it by `acquire`, and is slow."""
+    lock = threading.Lock()
+    condition = threading.Condition(lock)
+    waits = threading.Event()
+
+    def body():
+        with lock:
+            waits.set()
+            condition.wait()
+
+    def other():
+        waits.wait()
+        # It has let go of it once this is had.
+        lock.acquire()
+        condition.notify()
+        time.sleep(3600)
+
+    say({"threads": start(body, other)})
+
+
 def slow():
     """Everybody waits for somebody all the time, and goes on."""
     first, second = threading.RLock(), threading.RLock()
@@ -193,5 +313,5 @@ def slow():
     say({"threads": start(in_order, in_order, in_turn, impatient, busy, busy)})
 
 
-{"circle": circle, "plain": plain, "own": own, "mutex": mutex, "fork": fork, "slow": slow}[sys.argv[1]]()
+{"circle": circle, "plain": plain, "own": own, "mutex": mutex, "fork": fork, "reused": reused, "handed": handed, "again": again, "slow": slow}[sys.argv[1]]()
 sys.stdin.readline()

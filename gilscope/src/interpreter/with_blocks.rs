@@ -42,8 +42,9 @@ pub struct WithBlocks {
 pub struct WithBlock {
     /// Address of the object that it is on.
     pub object: u64,
-    /// It may be what the thread is entering now: it is its innermost, and this version has `__exit__` by then.
-    pub may_be_entering: bool,
+    /// If the thread waits for that lock right now, it waits for what it has. Not if it may be entering this block: its innermost one, where this version
+    /// has `__exit__` by then. Nor if the block is of a function further out: `Condition.wait`, which that has called, lets go of the lock, and takes it again.
+    pub also_of_waiter: bool,
 }
 
 impl Interpreter {
@@ -71,10 +72,10 @@ impl WithBlocks {
             }
             for at in (0..values.len()).rev() {
                 if let Some(object) = self.exits(&values[at..]) {
-                    let may_be_entering = depth == 0 && found.is_empty();
+                    let may_be_entering = found.is_empty() && self.objects.layout.exit_comes_first;
                     found.push(WithBlock {
                         object,
-                        may_be_entering: may_be_entering && self.objects.layout.exit_comes_first,
+                        also_of_waiter: depth == 0 && !may_be_entering,
                     });
                 }
             }

@@ -115,6 +115,13 @@ pub enum Doing {
     Unknown,
 }
 
+impl Doing {
+    /// Whether it waits for this lock, [`DumpLock::id`], until it has it.
+    pub fn waits_for(self, id: u32) -> bool {
+        matches!(self, Doing::WaitsForLock { lock_id, timed: false } if lock_id == id)
+    }
+}
+
 /// A lock that is waited for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DumpLock {

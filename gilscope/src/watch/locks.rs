@@ -106,6 +106,11 @@ pub fn kind_of(kind: u32) -> LockKind {
     }
 }
 
+/// Whether the futex of this call is its process's own: others may have the lock else.
+pub fn is_private(call: &SystemCall) -> bool {
+    call.arguments[1] & PRIVATE != 0
+}
+
 /// A wait that has finished in a thread as it is known now, as the kernel would have reported it.
 pub fn finished(thread: &Thread) -> LockRecord {
     LockRecord {
@@ -138,8 +143,7 @@ impl Locks<'_> {
         now_ns: u64,
     ) -> Option<Lock> {
         let call = thread.system_call().ok().flatten()?;
-        let is_private = call.arguments[1] & PRIVATE != 0;
-        let place = self.place(memory, &call).filter(|_| is_private)?;
+        let place = self.place(memory, &call).filter(|_| is_private(&call))?;
         let place = LockPlace {
             code,
             caller,

@@ -7,7 +7,8 @@ that calls nothing; what they wished for was a way to switch it on from outside.
 collector's part is in `findings/gc_pauses.py`.
 
 Twisted's reactor is a loop over a socket here; the requests come from a child process: many for one attendee, and one in a
-hundred for the list. The near miss gets the next value.
+hundred for the list. The near miss gets the next value. --others are threads of the service that want to run every --beat milliseconds, which the loop
+keeps waiting.
 """
 
 import os
@@ -17,7 +18,7 @@ import time
 import program
 import workload
 
-options = workload.options(__doc__, attendees=1000, near_miss=False)
+options = workload.options(__doc__, attendees=1000, interval=10, others=0, beat=500, near_miss=False)
 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 here, there = os.pipe()
 used = {}
@@ -70,13 +71,14 @@ def ask():
         theirs.recv(64)
         os.write(there, ("%.6f\n" % (workload.clock() - began)).encode())
         asked += 1
-        time.sleep(0.01)
+        time.sleep(options.interval / 1000.0)
 
 
 program.truth(options, "tight-loop", Demo.render_list)
 client = program.fork(ask, options)
 os.close(there)
-done, seconds = workload.run([reactor], options)
+others = [program.beat(options.beat / 1000.0, []) for _ in range(options.others)]
+done, seconds = workload.run([reactor] + others, options)
 program.end([client])
 with os.fdopen(here) as answers:
     figures = dict(used, **program.milliseconds("requests", map(float, answers)))

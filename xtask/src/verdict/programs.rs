@@ -12,16 +12,16 @@ const PARAMETERS: [(&str, [&str; 4], [&str; 4]); INCIDENTS.len()] = [
     (
         "highcpu",
         [
-            "--attendees 10",
-            "--attendees 100",
-            "--attendees 10000",
-            "--attendees 100000",
+            "--others 1",
+            "--others 4 --beat 1000",
+            "--interval 2 --others 2 --beat 200",
+            "--interval 50 --others 20 --beat 2000",
         ],
         [
-            "--attendees 10",
-            "--attendees 100",
-            "--attendees 10000",
-            "--attendees 100000",
+            "--attendees 10 --others 1",
+            "--attendees 100 --interval 2 --others 4",
+            "--attendees 10000 --others 2 --beat 200",
+            "--attendees 100000 --interval 50 --others 20 --beat 2000",
         ],
     ),
     (

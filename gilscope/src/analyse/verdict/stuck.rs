@@ -2,7 +2,7 @@
 
 use super::case::{Case, Found, evidence};
 use super::{percent, seconds};
-use crate::model::{Doing, DumpLock, Owner, Purpose, ThreadReport};
+use crate::model::{DumpLock, Owner, Purpose, ThreadReport};
 use std::collections::BTreeSet;
 
 /// A lock that has been waited for during so much of the trace, in percent, and at its end, is taken to stay locked.
@@ -24,9 +24,14 @@ fn circle(case: &Case<'_>) -> Option<Found> {
     if threads.is_empty() {
         return None;
     }
-    let mut says = match threads.len() {
-        1 => "A thread waits for a lock that it has itself, and cannot go on.".to_owned(),
-        count => format!("{count} threads wait for each other, and none can go on."),
+    let mut says = match (deadlocks.len(), threads.len()) {
+        (1, 1) => "A thread waits for a lock that it has itself, and cannot go on.".to_owned(),
+        (1, count) => format!("{count} threads wait for each other, and none can go on."),
+        (circles, count) => {
+            format!(
+                "{count} threads wait for each other, in {circles} circles, and none can go on."
+            )
+        }
     };
     let mut figures = vec![evidence("stuck_threads", threads.len() as f64)];
     if deadlocks.iter().any(|one| one.inferred) {
@@ -73,8 +78,9 @@ fn left_behind(case: &Case<'_>) -> Option<Found> {
 
 fn waiting(case: &Case<'_>, lock: &DumpLock) -> Vec<u32> {
     let threads = case.dump.map_or(&[][..], |dump| &dump.threads);
-    let waits = |doing: Doing| matches!(doing, Doing::WaitsForLock { lock_id, timed: false } if lock_id == lock.id);
-    let those = threads.iter().filter(|thread| waits(thread.doing));
+    let those = threads
+        .iter()
+        .filter(|thread| thread.doing.waits_for(lock.id));
     those.map(|thread| thread.tid).collect()
 }
 

@@ -65,6 +65,11 @@ impl Stat {
         self.flags & PF_FORKNOEXEC != 0
     }
 
+    /// When it started, in ns since boot: a clock tick earlier at most.
+    pub fn start_ns(&self) -> u64 {
+        self.start_ticks.saturating_mul(ns_per_tick())
+    }
+
     /// Part of the kernel.
     pub fn is_kernel_thread(&self) -> bool {
         self.flags & PF_KTHREAD != 0
@@ -109,6 +114,7 @@ mod tests {
             let stat = Stat::parse(line.as_bytes()).expect(name);
             assert_eq!(stat.comm, name);
             assert_eq!((stat.state, stat.ppid, stat.start_ticks), ('S', 7, 123_456));
+            assert_eq!(stat.start_ns(), 1_234_560_000_000);
             assert_eq!(stat.cpu, 5);
             assert_eq!(stat.user_ns, 150 * ns_per_tick());
             assert_eq!(stat.system_ns, 25 * ns_per_tick());

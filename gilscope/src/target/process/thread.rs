@@ -3,7 +3,9 @@
 use super::error::TargetError;
 use super::procfs;
 use super::stat::Stat;
+use nix::time::{ClockId, clock_gettime};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Longer than any of these files.
 const MAX_BYTES: u64 = 64 << 10;
@@ -63,6 +65,14 @@ impl Thread {
     pub fn stat(&self) -> Result<Stat, TargetError> {
         let bytes = self.read("stat")?;
         Stat::parse(&bytes).ok_or_else(|| self.malformed("stat"))
+    }
+
+    /// For how long it has been there, in ns, or up to a clock tick less. `None` of one that is not there.
+    pub fn age_ns(&self) -> Option<u64> {
+        let start_ns = self.stat().ok()?.start_ns();
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?);
+        let now_ns = u64::try_from(now.as_nanos()).ok()?;
+        Some(now_ns.saturating_sub(start_ns))
     }
 
     /// Its id in its PID namespace, and its switches.
@@ -185,6 +195,25 @@ mod tests {
         ] {
             assert_eq!(parse_ran_at(other.as_bytes()), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_thread_is_as_old_as_it_is() {
+        let process = crate::target::Process::open(std::process::id()).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let began = std::time::Instant::now();
+        let other = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid()).unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+        });
+        let tid = told.recv().unwrap().as_raw().unsigned_abs();
+        std::thread::sleep(Duration::from_millis(100));
+        let age = Duration::from_nanos(process.thread(tid).age_ns().unwrap());
+        // It may have begun up to a tick later than the kernel tells.
+        let most = began.elapsed() + Duration::from_millis(10);
+        assert!(Duration::from_millis(100) <= age && age <= most, "{age:?}");
+        other.join().unwrap();
+        assert_eq!(process.thread(tid).age_ns(), None);
     }
 
     #[test]

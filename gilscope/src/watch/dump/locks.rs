@@ -6,12 +6,15 @@ use crate::{
     model::{Doing, DumpLock, DumpThread, LockKind, Owner},
     probe::{self, Libraries, Library},
     target::{self, Memory, Process, SystemCall},
-    watch::locks::{self, address_of, kind_of},
+    watch::locks::{self, address_of, is_private, kind_of},
 };
 use std::rc::Rc;
 
 /// `__data.__owner` in glibc's `pthread_mutex_t` (x86-64, `sysdeps/nptl/bits/struct_mutex.h`, 2.30+; before, the same in `pthreadtypes.h`).
 const MUTEX_OWNER: u64 = 8;
+
+/// As one part in so many.
+const CLOCKS_DIFFER_BY: u64 = 1_000;
 
 /// A lock that is waited for.
 pub(super) struct Awaited {
@@ -19,6 +22,8 @@ pub(super) struct Awaited {
     kind: LockKind,
     /// The RLock that it is a part of.
     rlock: Option<u64>,
+    /// No other process can have it.
+    private: bool,
 }
 
 /// The locks of a process.
@@ -62,6 +67,7 @@ impl<'a> Locks<'a> {
             address,
             kind,
             rlock: rlock.unwrap_or_else(|| self.rlock(address, kind, call, states)),
+            private: is_private(call),
         })
     }
 
@@ -109,6 +115,8 @@ impl<'a> Locks<'a> {
                 Some(rlock) => self.rlock_owner(rlock, tids),
                 None => self.mutex_owner(lock, tids),
             };
+            let is_it = |tid: &u32| !self.is_too_young(*tid, &waiters(threads, id));
+            let owner = owner.map(|thread| self.owner(thread.filter(is_it)));
             DumpLock {
                 id,
                 address: format!("{:#x}", lock.address),
@@ -143,7 +151,7 @@ impl<'a> Locks<'a> {
                 let waits = matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == lock.id);
                 let is_pointer = awaited.kind == LockKind::Semaphore;
                 let is_inside = |block: &WithBlock| {
-                    !(waits && block.may_be_entering)
+                    (!waits || block.also_of_waiter)
                         && reader.is_lock(block.object, awaited.address, is_pointer)
                 };
                 if blocks.iter().any(is_inside) {
@@ -153,31 +161,40 @@ impl<'a> Locks<'a> {
         }
     }
 
-    fn rlock_owner(&self, rlock: u64, tids: &Tids) -> Option<Owner> {
+    /// The thread that has called itself so as it took an RLock, if it is there; `None` where nobody has it.
+    fn rlock_owner(&self, rlock: u64, tids: &Tids) -> Option<Option<u32>> {
         let thread_id = self.interpreter.rlock_owner(self.memory(), rlock)?;
-        self.owner(thread_id, tids, |state| state.thread_id == thread_id)
+        (thread_id != 0).then(|| tids.with(|state| state.thread_id == thread_id))
     }
 
-    fn mutex_owner(&self, lock: &Awaited, tids: &Tids) -> Option<Owner> {
-        if lock.kind != LockKind::Mutex || self.interpreter.libc != Libc::Glibc {
+    /// The same of a mutex.
+    fn mutex_owner(&self, lock: &Awaited, tids: &Tids) -> Option<Option<u32>> {
+        let is_known = lock.kind == LockKind::Mutex && lock.private;
+        if !is_known || self.interpreter.libc != Libc::Glibc {
             return None;
         }
         let owner = lock.address.wrapping_add(MUTEX_OWNER);
         let ns_tid = u32::try_from(self.memory().read_i32(owner).ok()?).ok()?;
-        match tids.by_ns_tid.get(&ns_tid) {
-            Some(tid) => Some(Owner::Thread(*tid)),
-            None => self.owner(ns_tid.into(), tids, |_| false),
+        (ns_tid != 0).then(|| tids.by_ns_tid.get(&ns_tid).copied())
+    }
+
+    fn owner(&self, thread: Option<u32>) -> Owner {
+        match thread {
+            Some(tid) => Owner::Thread(tid),
+            None if self.is_copy() => Owner::LeftBehindByFork,
+            None => Owner::Ended,
         }
     }
 
-    /// The owner by what the lock calls it, which is 0 where there is none.
-    fn owner(&self, id: u64, tids: &Tids, is: impl Fn(&ThreadState) -> bool) -> Option<Owner> {
-        match tids.with(is) {
-            _ if id == 0 => None,
-            Some(tid) => Some(Owner::Thread(tid)),
-            None if self.is_copy() => Some(Owner::LeftBehindByFork),
-            None => Some(Owner::Ended),
+    /// Whether a thread of a copy began after these had all fallen asleep. It has not taken the lock then, as who releases it wakes one of them up: it was
+    /// only given the id of one that stayed behind, as C libraries give a new thread the stack of one that is no more, by whose address CPython calls it.
+    fn is_too_young(&self, tid: u32, waiters: &[&DumpThread]) -> bool {
+        if !self.is_copy() {
+            return false;
         }
+        let age_ns = self.process.thread(tid).age_ns();
+        let asleep_ns = waiters.iter().map(|waiter| waiter.asleep_ns);
+        age_ns.is_some_and(|age_ns| all_slept_before(age_ns, asleep_ns))
     }
 
     fn is_copy(&self) -> bool {
@@ -190,6 +207,20 @@ impl<'a> Locks<'a> {
     }
 }
 
+/// The threads that wait for a lock.
+fn waiters(threads: &[DumpThread], id: u32) -> Vec<&DumpThread> {
+    let waits = |thread: &&DumpThread| matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == id);
+    threads.iter().filter(waits).collect()
+}
+
+/// Whether all had slept for some time before so long ago. The run queues' clock and the one of threads' ages are not the same: they may differ by as
+/// much as a quartz does.
+fn all_slept_before(ago_ns: u64, asleep_ns: impl Iterator<Item = Option<u64>>) -> bool {
+    let mut least_ns = asleep_ns.map(|ns| ns.unwrap_or(0)).min().unwrap_or(0);
+    least_ns -= least_ns / CLOCKS_DIFFER_BY;
+    least_ns > ago_ns
+}
+
 fn library_of(process: &Process) -> Option<(Rc<Library>, u64)> {
     let mut libraries = Libraries::new();
     let mut modules = target::module::modules(process).ok()?;
@@ -197,4 +228,27 @@ fn library_of(process: &Process) -> Option<(Rc<Library>, u64)> {
         let module = module.ok()?;
         Some((probe::library(&mut libraries, &module)?, module.load_bias))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn who_is_younger_than_all_waits() {
+        let slept =
+            |ago_ns, asleep_ns: &[Option<u64>]| all_slept_before(ago_ns, asleep_ns.iter().copied());
+        assert!(slept(10 * S, &[Some(20 * S), Some(11 * S)]));
+        assert!(!slept(10 * S, &[Some(20 * S), Some(9 * S)]));
+        // Not by more than the clocks may differ.
+        assert!(!slept(10 * S, &[Some(10 * S + S / 200)]));
+        assert!(slept(10 * S, &[Some(10 * S + S / 50)]));
+        // Where it is not known, or nobody waits, it may be any.
+        assert!(!slept(10 * S, &[Some(20 * S), None]));
+        assert!(!slept(0, &[]));
+        assert!(slept(0, &[Some(u64::MAX)]));
+        assert!(!slept(u64::MAX, &[Some(u64::MAX)]));
+    }
 }

@@ -18,16 +18,23 @@ use crate::{
     analyse,
     interpreter::{Interpreter, ThreadState},
     model::{
-        DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpThread, Resource, system_call,
+        DUMP_SCHEMA, DUMP_SCHEMA_VERSION, Deadlock, Doing, Dump, DumpLock, DumpThread, Owner,
+        Resource, system_call,
     },
     target::{Process, RunQueues, SystemCall},
 };
-use std::{collections::HashMap, time::SystemTime};
+use std::{
+    collections::HashMap,
+    thread,
+    time::{Duration, SystemTime},
+};
 
 /// Threads whose names are read, as programs may make them hard to find.
 const MAX_NAMES: usize = 4_096;
 /// How often what may have changed meanwhile is looked at.
 const ATTEMPTS: u32 = 3;
+/// After so long, where somebody was not there who should be: he may just have begun, or have been woken and had no processor yet.
+const SOON: Duration = Duration::from_millis(30);
 
 /// Looks at a process.
 ///
@@ -55,6 +62,7 @@ pub fn take(process: &Process, interpreter: &Interpreter) -> Result<Dump, WatchE
     dump.gils = look.gils.told(&look.tids);
     dump.locks = look.locks.told(&look.tids, &dump.threads);
     dump.deadlocks = look.deadlocks(&mut dump);
+    look.confirm_gone(&mut dump)?;
     dump.took_ns = now_ns().saturating_sub(began_ns);
     process.check_same()?;
     Ok(dump)
@@ -68,6 +76,12 @@ struct Look<'a> {
     tids: Tids,
     gils: Gils<'a>,
     locks: Locks<'a>,
+    run_queues: RunQueues,
+}
+
+fn threads_of(process: &Process) -> Result<Vec<Seen>, WatchError> {
+    let threads = process.threads()?.into_iter();
+    Ok(threads.filter_map(Seen::of).collect())
 }
 
 /// The threads by what the target calls them.
@@ -110,11 +124,7 @@ impl Tids {
 impl<'a> Look<'a> {
     fn begin(process: &'a Process, interpreter: &'a Interpreter) -> Result<Look<'a>, WatchError> {
         let gils = Gils::find(process, interpreter)?;
-        let mut seen: Vec<Seen> = process
-            .threads()?
-            .into_iter()
-            .filter_map(Seen::of)
-            .collect();
+        let mut seen = threads_of(process)?;
         seen.sort_by_key(|one| one.thread.tid);
         let tids = Tids::new(&seen, interpreter.thread_states(process.memory()));
         Ok(Look {
@@ -124,15 +134,16 @@ impl<'a> Look<'a> {
             tids,
             gils,
             locks: Locks::new(process, interpreter),
+            run_queues: RunQueues::default(),
         })
     }
 
     fn threads(&mut self) -> Vec<DumpThread> {
         let mut stacks = self.interpreter.stacks(self.process.memory());
-        let mut run_queues = RunQueues::default();
         let mut all = Vec::with_capacity(self.seen.len());
         for at in 0..self.seen.len() {
             let doing = self.doing(at);
+            let asleep_ns = self.asleep_ns(at, doing);
             let seen = &self.seen[at];
             let states = self.tids.states(seen.thread.tid).iter();
             let names = at < MAX_NAMES;
@@ -147,7 +158,7 @@ impl<'a> Look<'a> {
                 os_name: seen.os_name.clone(),
                 state: seen.state,
                 doing,
-                asleep_ns: asleep_ns(seen, doing, &mut run_queues),
+                asleep_ns,
                 stacks: read
                     .filter(|stack| !stack.frames.is_empty() || stack.unreadable > 0)
                     .collect(),
@@ -195,6 +206,16 @@ impl<'a> Look<'a> {
         }
     }
 
+    /// For how long a thread has slept in what it does. Who waits for a GIL wakes up again and again to ask for it.
+    fn asleep_ns(&mut self, at: usize, doing: Doing) -> Option<u64> {
+        match doing {
+            Doing::WaitsForLock { .. } | Doing::SystemCall { .. } => {
+                self.run_queues.asleep_ns(&self.seen[at].thread)
+            }
+            _ => None,
+        }
+    }
+
     /// The circles of waiting threads that are there at one moment: when it was read who has what.
     fn deadlocks(&mut self, dump: &mut Dump) -> Vec<Deadlock> {
         let mut circles = analyse::circles(dump);
@@ -212,6 +233,30 @@ impl<'a> Look<'a> {
         circles
     }
 
+    /// Who has a lock and is no thread of the process is believed to be gone if that is so each time, among the threads that there are by then, and
+    /// those that wait have slept on. Else it is not known.
+    fn confirm_gone(&mut self, dump: &mut Dump) -> Result<(), WatchError> {
+        for _ in 0..ATTEMPTS {
+            let is_gone = |lock: &DumpLock| !matches!(lock.owner, None | Some(Owner::Thread(_)));
+            if !dump.locks.iter().any(is_gone) {
+                break;
+            }
+            thread::sleep(SOON);
+            let states = self.interpreter.thread_states(self.process.memory());
+            self.tids = Tids::new(&threads_of(self.process)?, states);
+            let now = self.locks.told(&self.tids, &dump.threads);
+            for (lock, now) in dump.locks.iter_mut().zip(now) {
+                if is_gone(lock) {
+                    let seen = dump.threads.iter().zip(&self.seen);
+                    let mut waits = seen.filter(|(thread, _)| thread.doing.waits_for(lock.id));
+                    let sleep_on = waits.all(|(_, seen)| seen.sleeps_still());
+                    lock.owner = now.owner.filter(|_| sleep_on);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Looks again at the threads of these circles, and then at who has what. Those that wait for a GIL come last: they wake up all the time
     /// to ask for it, but while the one that has it sleeps, they cannot go on.
     fn look_again(&mut self, dump: &mut Dump, circles: &[Deadlock]) {
@@ -223,7 +268,9 @@ impl<'a> Look<'a> {
             if let Some(now) = Seen::of(self.seen[at].thread) {
                 self.seen[at] = now;
             }
-            dump.threads[at].doing = self.doing(at);
+            let doing = self.doing(at);
+            dump.threads[at].doing = doing;
+            dump.threads[at].asleep_ns = self.asleep_ns(at, doing);
         }
         dump.gils = self.gils.told(&self.tids);
         dump.locks = self.locks.told(&self.tids, &dump.threads);
@@ -253,13 +300,5 @@ impl<'a> Look<'a> {
         let is_gil = |at: usize| matches!(all[at % all.len()], Some((_, Resource::Gil(_))));
         let is_possible = (0..all.len()).all(|at| !(is_gil(at) && is_gil(at + 1)));
         is_possible && all.iter().all(awaits_gil) && all.iter().all(sleeps)
-    }
-}
-
-/// For how long a thread has slept in what it does. Who waits for a GIL wakes up again and again to ask for it.
-fn asleep_ns(seen: &Seen, doing: Doing, run_queues: &mut RunQueues) -> Option<u64> {
-    match doing {
-        Doing::WaitsForLock { .. } | Doing::SystemCall { .. } => run_queues.asleep_ns(&seen.thread),
-        _ => None,
     }
 }
