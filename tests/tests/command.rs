@@ -71,6 +71,32 @@ fn a_command_that_ends_before_it_can_be_looked_at() {
     assert!(traced.ended.stderr.contains(why), "{:?}", traced.ended);
 }
 
+/// Nor does it grow with every child that there has been.
+#[test]
+fn what_has_ended_keeps_no_file_open() {
+    need_root();
+    let each = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do \
+                \"$0\" -c 'import time; time.sleep(0.1)'; ls /proc/$PPID/fd | wc -l; done";
+    let python = python().program().as_os_str();
+    let command = ["sh".as_ref(), "-c".as_ref(), each.as_ref(), python];
+    let traced = Tracer::launch(&["--quiet"], &command).end();
+    let all = traced.ended.stdout.lines().map(str::trim);
+    let open: Vec<u32> = all.map(|number| number.parse().unwrap()).collect();
+    let [first, last] = [&open[..4], &open[12..]].map(|some| some.iter().max().unwrap());
+    assert!(*last < first + 4, "{open:?}");
+    let children = traced.report.processes().len() - 1;
+    assert!((1..=16).contains(&children), "{children} of interest");
+}
+
+#[test]
+fn the_command_has_its_own_limit_of_files() {
+    need_root();
+    let script = "ulimit -S -n 512; exec \"$0\" --quiet -- sh -c 'ulimit -S -n'";
+    let mut command = Command::new("sh");
+    let ended = Running::start(command.args(["-c", script]).arg(gilscope())).end();
+    assert_eq!((ended.status, ended.stdout.trim()), (0, "512"), "{ended:?}");
+}
+
 #[test]
 fn a_command_that_cannot_be_run() {
     need_root();

@@ -17,6 +17,7 @@ use crate::{
     watch::{self, Session},
 };
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{
     collections::BTreeSet, ffi::OsString, io::IsTerminal, process::ExitCode, time::Duration,
 };
@@ -54,6 +55,7 @@ pub fn run(options: &Options) -> ExitCode {
 
 fn trace_processes(options: &Options, pids: &[u32]) -> anyhow::Result<ExitCode> {
     check(options)?;
+    more_files();
     let targets = targets(options, pids)?;
     let (runtime, mut signals) = runtime()?;
     let mut session = Session::attach(session_options(options, options.children))?;
@@ -71,6 +73,8 @@ fn trace_processes(options: &Options, pids: &[u32]) -> anyhow::Result<ExitCode> 
 fn trace_command(options: &Options, command: &[OsString]) -> anyhow::Result<ExitCode> {
     check(options)?;
     let mut launched = launch::launch(command)?;
+    // The command has its own limit by now.
+    more_files();
     let (runtime, mut signals) = runtime()?;
     let mut session = Session::attach(session_options(options, true))?;
     session.follow_from_start(not_yet_itself(&launched, command)?)?;
@@ -82,6 +86,14 @@ fn trace_command(options: &Options, command: &[OsString]) -> anyhow::Result<Exit
         None => runtime.block_on(outlive(&launched, &mut signals)),
     };
     Ok(failure::of_command(status))
+}
+
+/// Each process that is traced takes some open files, and a command may have many; 1,024 is what most shells allow. Where there can be no more, what
+/// cannot be opened says so.
+fn more_files() {
+    if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+    }
 }
 
 /// The command's process, which is a copy of gilscope until it executes the command: one that ends

@@ -6,6 +6,7 @@ use super::layout::Values;
 use super::object::{Block, Objects};
 use super::threads::ThreadState;
 use super::walk::{MARKS, RawFrame};
+use crate::model::LockKind;
 use crate::target::Memory;
 
 /// The name of the method.
@@ -119,15 +120,13 @@ impl WithBlocks {
         Some((1..=u64::from(u32::MAX)).contains(&block.word(at)?))
     }
 
-    /// Whether an object is the plain lock whose waiters wait at this address: it has a pointer there (`PyThread_type_lock`), or, where that is a
-    /// `PyMutex`, holds it (3.13+).
-    pub fn is_lock(&self, object: u64, address: u64, is_pointer: bool) -> bool {
+    /// If an object is a plain lock, its waiters wait where it points to (`PyThread_type_lock`), or, where it holds a `PyMutex` (3.13+), inside it.
+    pub fn where_waited(&self, object: u64) -> [(LockKind, Option<u64>); 2] {
         let at = object.wrapping_add(self.head());
-        if is_pointer {
-            self.objects.word(at, 0) == Some(address)
-        } else {
-            at == address
-        }
+        [
+            (LockKind::Semaphore, self.objects.word(at, 0)),
+            (LockKind::PyMutex, Some(at)),
+        ]
     }
 }
 
@@ -281,10 +280,11 @@ mod tests {
             values_left: 0,
         };
         let lock = [1, 0x1000, 0x7000];
-        assert!(blocks.is_lock(at(&lock), 0x7000, true));
-        assert!(!blocks.is_lock(at(&lock), 0x7008, true));
-        assert!(blocks.is_lock(at(&lock), at(&lock) + 16, false));
-        assert!(!blocks.is_lock(at(&lock), at(&lock), false));
+        let expected = [
+            (LockKind::Semaphore, Some(0x7000)),
+            (LockKind::PyMutex, Some(at(&lock) + 16)),
+        ];
+        assert_eq!(blocks.where_waited(at(&lock)), expected);
         std::hint::black_box(lock);
     }
 }

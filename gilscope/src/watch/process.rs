@@ -371,6 +371,7 @@ impl Watched {
         self.on_cpu = OnCpu::default();
         self.collections = Collections::default();
         self.names_tried.clear();
+        self.tids = Tids::default();
         // One that is ending has no arguments any more.
         if let Ok(process) = target::Process::open(self.process.pid)
             && !process.cmdline.is_empty()
@@ -457,6 +458,7 @@ impl Watched {
         let pid = self.process.pid;
         // When a thread replaces the program, all end before the one with the first one's id begins.
         self.ended = None;
+        self.tids.began(&self.process, tid);
         self.analysis
             .apply(Event::ThreadStart(ThreadStart { pid, tid, at_ns }));
         // An old CPython makes its GIL with its second thread, and after a fork anew.
@@ -763,9 +765,10 @@ impl Watched {
         self.ended.is_some()
     }
 
-    /// Gives back what the kernel holds for a process that has ended.
+    /// Gives back what the kernel holds for a process that has ended, and the files that its end makes needless.
     pub fn release(&mut self, probe: &mut Probe) {
         self.on_cpu.is_over();
+        (self.interpreter, self.hooks, self.library, self.stacks) = (None, None, None, None);
         probe.unfollow(self.process.pid);
         for known in self.gils.iter().filter(|known| known.lives) {
             probe.unwatch(self.process.pid, known.info.id, &known.gil, self.source);
@@ -886,6 +889,15 @@ fn interval(thread: &Thread, finished: &Finished) -> Interval {
 struct Tids(HashMap<u32, u32>);
 
 impl Tids {
+    /// A thread has begun, and may have an id that another had.
+    fn began(&mut self, process: &target::Process, tid: u32) {
+        if process.ns_pid != process.pid
+            && let Ok(Some(ns_tid)) = process.thread(tid).ns_tid()
+        {
+            self.0.insert(ns_tid, tid);
+        }
+    }
+
     /// The thread of this process with this id in its PID namespace.
     fn of(&mut self, process: &target::Process, ns_tid: u32) -> Option<u32> {
         if process.ns_pid == process.pid {

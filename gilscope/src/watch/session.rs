@@ -131,7 +131,7 @@ impl Session {
         for record in records {
             self.take(record);
         }
-        self.find_interpreters();
+        self.find_interpreters(Watched::is_starting);
         self.release_ended();
     }
 
@@ -146,9 +146,9 @@ impl Session {
             .filter(|(pid, process)| is_gone(pid, process));
         for pid in ended.map(|(pid, _)| *pid).collect::<Vec<_>>() {
             if let Some(mut process) = self.processes.remove(&pid) {
+                let is_of_interest = process.is_of_interest();
                 process.release(&mut self.probe);
-                self.gone
-                    .extend(process.is_of_interest().then_some(process));
+                self.gone.extend(is_of_interest.then_some(process));
             }
         }
     }
@@ -226,9 +226,9 @@ impl Session {
         self.begin(process, None)
     }
 
-    fn find_interpreters(&mut self) {
+    fn find_interpreters(&mut self, is_due: fn(&Watched) -> bool) {
         for (pid, process) in &mut self.processes {
-            if !process.lacks_interpreter() {
+            if !is_due(process) {
                 continue;
             }
             match process.find_interpreter(&mut self.probe) {
@@ -244,6 +244,7 @@ impl Session {
     /// Looks after what the kernel does not tell: new sub-interpreters, processes that are gone.
     /// To be called about once a second.
     pub fn refresh(&mut self) {
+        self.find_interpreters(Watched::lacks_interpreter);
         for (pid, process) in &mut self.processes {
             process.check_alive();
             process.renew_stacks();

@@ -105,11 +105,12 @@ impl Process {
     }
 
     /// Whether any of its threads lives. The first may be a zombie while others run: it has ended
-    /// before them, or another one is replacing the program (`de_thread`, fs/exec.c).
+    /// before them, or another one is replacing the program (`de_thread`, fs/exec.c). One that cannot be looked at, as
+    /// gilscope has no descriptor to spare, lives.
     pub fn is_alive(&self) -> bool {
-        let lives = |thread: &Thread| thread.stat().is_ok_and(|stat| !stat.is_zombie());
-        let same = read_stat(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks);
-        same && self.threads().is_ok_and(|all| all.iter().any(lives))
+        let lives = |thread: &Thread| or_unknown(thread.stat().map(|stat| !stat.is_zombie()));
+        let same = read_stat(self.pid).map(|stat| stat.start_ticks == self.start_ticks);
+        or_unknown(same) && or_unknown(self.threads().map(|all| all.iter().any(lives)))
     }
 
     /// [`TargetError::Gone`] unless [`still_same`](Process::still_same).
@@ -163,6 +164,15 @@ impl Process {
             .map_err(|e| TargetError::from_io(self.pid, "/proc".into(), e))?;
         let is_child = |&pid: &u32| read_stat(pid).is_ok_and(|stat| stat.ppid == self.pid);
         Ok(all.filter(is_child).collect())
+    }
+}
+
+/// What could not be looked at for another reason than that it is not there may be so.
+fn or_unknown(is: Result<bool, TargetError>) -> bool {
+    match is {
+        Ok(is) => is,
+        Err(TargetError::Gone { .. }) => false,
+        Err(_) => true,
     }
 }
 

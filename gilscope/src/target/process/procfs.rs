@@ -4,6 +4,7 @@ use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::str::FromStr;
 
 /// Reads at most `limit` bytes: a `/proc` file has no size to ask for.
 pub(super) fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
@@ -28,7 +29,7 @@ pub(super) fn is_refused(error: &io::Error) -> bool {
 
 /// The numbers after `key` in `/proc/P/status`; no name can forge a line, as the kernel escapes
 /// newlines in it (`proc_task_name` in fs/proc/array.c).
-pub(super) fn status_numbers(status: &[u8], key: &str) -> Vec<u32> {
+pub(super) fn status_numbers<N: FromStr>(status: &[u8], key: &str) -> Vec<N> {
     String::from_utf8_lossy(status)
         .lines()
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))
@@ -49,11 +50,12 @@ mod tests {
 
     #[test]
     fn status_numbers_are_found_by_whole_key() {
-        let status = b"Name:\tNSpid:\t9\nTgid:\t42\nNSpid:\t42\t7\t1\n";
-        assert_eq!(status_numbers(status, "NSpid"), [42, 7, 1]);
-        assert_eq!(status_numbers(status, "Tgid"), [42]);
-        assert!(status_numbers(status, "NS").is_empty());
-        assert!(status_numbers(b"\xff\xfe", "Tgid").is_empty());
+        let status = b"Name:\tNSpid:\t9\nTgid:\t42\nNSpid:\t42\t7\t1\nswitches:\t4294967296\n";
+        assert_eq!(status_numbers::<u32>(status, "NSpid"), [42, 7, 1]);
+        assert_eq!(status_numbers::<u32>(status, "Tgid"), [42]);
+        assert!(status_numbers::<u32>(status, "NS").is_empty());
+        assert!(status_numbers::<u32>(b"\xff\xfe", "Tgid").is_empty());
+        assert_eq!(status_numbers::<u64>(status, "switches"), [1 << 32]);
     }
 
     #[test]

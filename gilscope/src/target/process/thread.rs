@@ -78,11 +78,11 @@ impl Thread {
     /// Its id in its PID namespace, and its switches.
     pub fn status(&self) -> Result<Status, TargetError> {
         let status = self.read("status")?;
-        let numbers = |key| procfs::status_numbers(&status, key);
-        let switches = ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"].map(numbers);
+        let switches = ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"]
+            .map(|key| procfs::status_numbers::<u64>(&status, key));
         Ok(Status {
-            ns_tid: numbers("NSpid").last().copied(),
-            switches: switches.iter().flatten().copied().map(u64::from).sum(),
+            ns_tid: procfs::status_numbers(&status, "NSpid").last().copied(),
+            switches: (switches.iter().flatten()).fold(0, |sum, more| sum.wrapping_add(*more)),
         })
     }
 

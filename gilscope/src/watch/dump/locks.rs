@@ -8,7 +8,7 @@ use crate::{
     target::{self, Memory, Process, SystemCall},
     watch::locks::{self, address_of, is_private, kind_of},
 };
-use std::rc::Rc;
+use std::{collections::HashMap, rc::Rc};
 
 /// `__data.__owner` in glibc's `pthread_mutex_t` (x86-64, `sysdeps/nptl/bits/struct_mutex.h`, 2.30+; before, the same in `pthreadtypes.h`).
 const MUTEX_OWNER: u64 = 8;
@@ -137,7 +137,10 @@ impl<'a> Locks<'a> {
             lock.rlock.is_none() && matches!(lock.kind, LockKind::Semaphore | LockKind::PyMutex)
         };
         let locks = told.iter_mut().zip(&self.awaited);
-        let mut plain: Vec<_> = locks.filter(|(_, lock)| is_plain(lock)).collect();
+        let plain = locks.filter(|(_, lock)| is_plain(lock));
+        let mut plain: HashMap<_, _> = plain
+            .map(|(told, lock)| ((lock.kind, lock.address), told))
+            .collect();
         if plain.is_empty() {
             return;
         }
@@ -147,15 +150,15 @@ impl<'a> Locks<'a> {
         for thread in threads {
             let states = tids.states(thread.tid).iter();
             let blocks: Vec<WithBlock> = states.flat_map(|state| reader.read(state)).collect();
-            for (lock, awaited) in &mut plain {
-                let waits = matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == lock.id);
-                let is_pointer = awaited.kind == LockKind::Semaphore;
-                let is_inside = |block: &WithBlock| {
-                    (!waits || block.also_of_waiter)
-                        && reader.is_lock(block.object, awaited.address, is_pointer)
-                };
-                if blocks.iter().any(is_inside) {
-                    lock.inferred_owners.push(thread.tid);
+            for block in blocks {
+                for (kind, address) in reader.where_waited(block.object) {
+                    let lock = address.and_then(|address| plain.get_mut(&(kind, address)));
+                    let Some(lock) = lock else { continue };
+                    let waits = matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == lock.id);
+                    let is_known = lock.inferred_owners.last() == Some(&thread.tid);
+                    if !is_known && (!waits || block.also_of_waiter) {
+                        lock.inferred_owners.push(thread.tid);
+                    }
                 }
             }
         }
