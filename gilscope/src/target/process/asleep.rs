@@ -68,11 +68,15 @@ mod tests {
         let others: Vec<_> = others
             .into_iter()
             .filter(|one| i64::from(one.tid) != i64::from(own))
-            .filter_map(|one| Some((one, queues.asleep_ns(&one)?, one.status().ok()?.switches)))
+            .filter_map(|one| {
+                let switches = one.status().ok()?.switches;
+                let sleeps = one.stat().ok()?.state == 'S';
+                Some((one, switches, queues.asleep_ns(&one).filter(|_| sleeps)?))
+            })
             .collect();
         std::thread::sleep(Duration::from_millis(300));
         let mut judged = 0;
-        for (thread, before_ns, switches) in others {
+        for (thread, switches, before_ns) in others {
             let now_ns = queues.asleep_ns(&thread);
             let is_same = thread.status().is_ok_and(|now| now.switches == switches);
             if let Some(now_ns) = now_ns.filter(|_| is_same) {
