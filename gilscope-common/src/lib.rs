@@ -1,7 +1,7 @@
 //! What gilscope's kernel and user space share.
 //!
 //! [`records`] are the bytes that cross the ring buffer, [`maps`] the keys and values of the BPF
-//! maps, [`wait`] and [`sched`] the two state machines that run in the kernel and are tested in
+//! maps; the other modules are what runs in the kernel and is tested in
 //! user space. No allocation, no panics: everything here must pass the kernel's verifier.
 #![no_std]
 #![deny(missing_docs)]

@@ -3,7 +3,7 @@
 //!
 //! `maps` declares what is shared with user space, `filter` says whose events count, `emit` is the
 //! only way out and counts every drop, `gil` and `lock` move a thread's waits on,
-//! `stack` and `frames` tell who made a call, in C and in Python, `walk` where a thread is in Python; `futex`, `condvar`, `sched`,
+//! `holder` divides waits among those who had the GIL, `stack` and `frames` tell who made a call, in C and in Python, `walk` where a thread is in Python; `futex`, `condvar`, `sched`,
 //! `process` and `on_cpu` are the hooks.
 #![no_std]
 #![no_main]

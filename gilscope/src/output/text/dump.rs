@@ -55,7 +55,7 @@ fn head(out: &mut dyn Write, dump: &Dump, style: Style) -> io::Result<()> {
         let has = match gil.holder {
             _ if !gil.enabled => "is switched off (free-threaded)".to_owned(),
             Some(tid) => format!("is held by thread {tid}"),
-            None => "is held by no thread".to_owned(),
+            None => "is held by no known thread".to_owned(),
         };
         writeln!(out, "GIL {} {has}.", gil.id)?;
     }

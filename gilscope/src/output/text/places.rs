@@ -56,7 +56,7 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
     }
     writeln!(
         out,
-        "  Both were looked at in {} of the time waited.",
+        "  Both places are known for {} of the time waited.",
         part(process.waited_at_both_ns)
     )
 }

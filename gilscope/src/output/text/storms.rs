@@ -99,7 +99,7 @@ fn write_what_if(out: &mut dyn Write, process: &ProcessReport, it: &WhatIf) -> i
     }
     match it.processes {
         0 | 1 => writeln!(out, "; more processes gain nothing.")?,
-        processes => writeln!(out, "; so with {processes} processes.")?,
+        processes => writeln!(out, "; {processes} processes as well.")?,
     }
     writeln!(
         out,

@@ -62,7 +62,7 @@ Where it was had:
   App.handle, /srv/app/app.py:12: 250 ms (26.9 %)
     called in App.main, /srv/app/app.py:140
     waited for in App.render, /srv/app/app.py:98: 250 ms
-  Both were looked at in 91.6 % of the time waited.
+  Both places are known for 91.6 % of the time waited.
 
 What ran with it: Python 75.0 %, native code 24.5 %, not known 0.5 % (200 samples).
   libz.so.1.2.13 crc32_z: thread 4243, 20.0 %
@@ -481,7 +481,7 @@ Storms, when it lost more than it should, worst first:
     2 records lost meanwhile: it may have been several
     waited longest: 4242 python3 2.50 s, 4243 worker-1 2.00 s
   Not shown: 3 storms with less waiting.
-Without a GIL at most 1.49 times as fast, its thread 4243 worker-1 1.99 times; so with 3 processes.
+Without a GIL at most 1.49 times as fast, its thread 4243 worker-1 1.99 times; 3 processes as well.
 That is if each thread does the same as before, nothing new hinders it, and the change is free.
 ";
     assert!(text.contains(expected), "{text}");
