@@ -30,11 +30,10 @@ const DISTURBED: [&str; 2] = ["oversubscribed", "not-judged"];
 
 /// What was said of a program, and what is so.
 ///
-/// It is right if each process's first finding is right, or else it is healthy, and at least one finds it: a program may have
-/// processes that do not suffer from the cause. Findings after the first are not judged: what is wrong with a
+/// It is right if the first finding of each of the truth's processes is right. Findings after the first are not judged: what is wrong with a
 /// program may well have several signs. With a healthy program each process has to be healthy, and nothing else.
 ///
-/// The place is right if each process that finds it has it right.
+/// The place is right if each process has it right.
 #[derive(Clone, Debug)]
 pub struct Judgement {
     /// What the program says of itself.
@@ -88,7 +87,7 @@ pub fn judge(python: &Python, name: &str, arguments: &[&str], length: Duration) 
 impl Judgement {
     /// Judges one run.
     pub fn new(truth: Truth, said: Vec<Said>) -> Self {
-        let is_found = said.iter().any(|one| truth.accepts(one.first()));
+        let is_found = !said.is_empty() && said.iter().all(|one| truth.accepts(one.first()));
         let is_stray = said.iter().any(|one| one.stray(&truth).next().is_some());
         let right = is_found && !is_stray;
         let place = (right && truth.function.is_some()).then(|| {
@@ -112,8 +111,8 @@ impl Judgement {
 
     /// What was said, in one word: what is wrong if anything is, else what is found, else that nothing is.
     pub fn verdict(&self) -> &str {
-        let first = || self.said.iter().map(Said::first);
-        let found = || first().find(|rule| self.truth.accepts(rule));
+        // Where one that has it is said to be healthy, it was not found.
+        let found = || self.said.first().filter(|_| self.right).map(Said::first);
         // Of a disturbed run, what is not the disturbance tells more.
         let graver = self.stray().find(|rule| !DISTURBED.contains(rule));
         let stray = || self.stray().next();
@@ -315,12 +314,14 @@ mod tests {
     }
 
     #[test]
-    fn one_process_of_several_has_to_find_it() {
+    fn each_process_that_has_it_is_to_be_found() {
         let of_two = |second: &[&str], stack| {
             let processes = [process(7, &["convoy"], Some(0)), process(8, second, stack)];
             judged(convoy(), &processes)
         };
-        assert!(of_two(&["healthy"], None).is_flawless());
+        let judgement = of_two(&["healthy"], None);
+        assert!(!judgement.right && !judgement.is_disturbed());
+        assert_eq!(judgement.verdict(), "healthy");
         assert!(of_two(&["convoy"], Some(1)).is_flawless());
         assert_eq!(of_two(&["convoy"], Some(2)).place, Some(false));
         assert!(of_two(&["not-judged"], None).is_disturbed());

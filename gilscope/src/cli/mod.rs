@@ -202,7 +202,7 @@ impl Cli {
             storms: self.storms.thresholds(),
             children: self.children,
             quiet: self.quiet,
-            kernel_log: self.verbose > 0,
+            kernel_log: self.verbose > 1,
         }
     }
 }

@@ -99,7 +99,7 @@ fn inferred(case: &Case<'_>) -> Option<Found> {
         return None;
     }
     let says = format!(
-        "{} threads have waited for {} locks for {} or more, to the end: most likely for each other. A plain Lock does not record who has it.",
+        "{} threads have waited for {} locks for {} or more, to the end: most likely for each other. Such locks do not record who has them.",
         threads.len(),
         locks.len(),
         seconds(least_ns),
