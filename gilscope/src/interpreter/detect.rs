@@ -7,6 +7,10 @@ use crate::target::module::modules;
 use crate::target::{Module, ModuleError, Process};
 use std::path::{Path, PathBuf};
 
+/// So many files with an interpreter are kept, those at the lowest addresses: each keeps up to 128 MiB of symbols, and
+/// whatever defines `_PyRuntime` counts as one.
+const MAX_FILES: usize = 16;
+
 /// The C library that the process runs on; its condition variables differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Libc {
@@ -20,7 +24,7 @@ pub enum Libc {
 
 /// What the mapped files are.
 pub(super) struct Survey {
-    /// Those that are an interpreter, in the order of their addresses.
+    /// Those that are an interpreter, in the order of their addresses; at most [`MAX_FILES`].
     pub(super) interpreters: Vec<Module>,
     pub(super) libc: Libc,
     /// The program itself, if it exports none.
@@ -67,7 +71,9 @@ impl Survey {
             self.libc = libc_of(elf.interpreter.as_deref());
         }
         if is_interpreter(elf) {
-            self.interpreters.push(module);
+            if self.interpreters.len() < MAX_FILES {
+                self.interpreters.push(module);
+            }
         } else if elf.symbol("pypy_main_startup").is_some() || elf.has_symbol_prefix("PyPy") {
             self.pypy.get_or_insert(module.path);
         } else if module.path == executable {

@@ -1,7 +1,7 @@
 //! The part of an ELF file that gilscope needs: segments, program interpreter, dynamic symbols.
 //!
-//! The file belongs to the target, so nothing in it is believed: pieces are read one by one and
-//! each is bounded. It is never mapped: who truncates a mapped file ends its reader by `SIGBUS`.
+//! The file belongs to the target, so nothing in it is believed: pieces are read one by one, each is
+//! bounded and so is their sum. It is never mapped: who truncates a mapped file ends its reader by `SIGBUS`.
 
 use super::maps::Mapping;
 use object::LittleEndian as LE;
@@ -9,6 +9,7 @@ use object::SectionIndex;
 use object::elf::{self, FileHeader64, ProgramHeader64, SectionHeader64, Sym64};
 use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, SectionTable, Sym};
 use object::read::{ReadCache, ReadRef};
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,6 +21,9 @@ mod tests;
 
 /// The largest piece that is read of a file. The largest table seen is a 30 MB string table.
 const MAX_PIECE: u64 = 64 << 20;
+/// The most that is read of a file at a time: a table and its names, each as large as a piece may be, and one such piece
+/// more for all headers.
+const MAX_READ: u64 = 3 * MAX_PIECE;
 /// The most load segments that are kept; linkers write about four.
 const MAX_SEGMENTS: usize = 64;
 
@@ -75,7 +79,7 @@ pub struct Symbol {
 }
 
 /// What was read of a file.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Elf {
     /// Load segments.
     pub segments: Vec<Segment>,
@@ -90,23 +94,21 @@ pub struct Elf {
 impl Elf {
     /// Reads headers and dynamic symbols, which `strip` leaves where they are.
     pub fn read(file: &File) -> Result<Elf, ElfError> {
-        let cache = ReadCache::new(file);
-        let data = Bounded(&cache);
+        Elf::parse(&Bounded::new(file))
+    }
+
+    fn parse(data: &Bounded) -> Result<Elf, ElfError> {
         check_machine(data)?;
         let header = FileHeader64::<LE>::parse(data)?;
-        let mut elf = Elf {
-            segments: Vec::new(),
-            interpreter: None,
-            has_all_symbols: false,
-            symbols: Vec::new(),
-            strings: Vec::new(),
-        };
+        let mut elf = Elf::default();
         for segment in header.program_headers(LE, data)? {
             if segment.p_type(LE) == elf::PT_LOAD && elf.segments.len() < MAX_SEGMENTS {
                 elf.segments.push(Segment::from(segment));
             }
-            if let Some(path) = segment.interpreter(LE, data)? {
-                elf.interpreter = Some(path.get(..path.len().min(4096)).unwrap_or(path).to_vec());
+            // The first one, as the kernel does (`load_elf_binary` in fs/binfmt_elf.c); the others are not even read.
+            if elf.interpreter.is_none() {
+                let path = segment.interpreter(LE, data)?;
+                elf.interpreter = path.map(|path| path.get(..4096).unwrap_or(path).to_vec());
             }
         }
         let sections = header.sections(LE, data)?;
@@ -117,8 +119,7 @@ impl Elf {
     /// Reads the symbols that `strip` removes, the dynamic ones among them, in place of the dynamic ones. Where the
     /// file has none, these stay.
     pub fn read_all_symbols(&mut self, file: &File) -> Result<(), ElfError> {
-        let cache = ReadCache::new(file);
-        let data = Bounded(&cache);
+        let data = &Bounded::new(file);
         check_machine(data)?;
         let sections = FileHeader64::<LE>::parse(data)?.sections(LE, data)?;
         self.read_symbols(data, sections, elf::SHT_SYMTAB)?;
@@ -126,17 +127,22 @@ impl Elf {
         Ok(())
     }
 
-    fn read_symbols<'a>(
+    /// Not by [`SectionTable::symbols`]: that reads every `SHT_SYMTAB_SHNDX` section as well (object 0.40,
+    /// `SymbolTable::parse`), which nothing here needs.
+    fn read_symbols<'a, R: ReadRef<'a>>(
         &mut self,
-        data: Bounded<'a>,
-        sections: SectionTable<'a, FileHeader64<LE>, Bounded<'a>>,
+        data: R,
+        sections: SectionTable<'a, FileHeader64<LE>, R>,
         kind: elf::SectionType,
     ) -> Result<(), ElfError> {
-        let table = sections.symbols(LE, data, kind)?;
-        if !table.is_empty() {
-            let strings = sections.section(table.string_section())?;
+        let Some(table) = sections.iter().find(|s| s.sh_type(LE) == kind) else {
+            return Ok(());
+        };
+        let symbols: &[Sym64<LE>] = table.data_as_array(LE, data)?;
+        if !symbols.is_empty() {
+            let strings = sections.section(SectionIndex(table.sh_link(LE) as usize))?;
             self.strings = strings.data(LE, data)?.to_vec();
-            self.symbols = table.symbols().to_vec();
+            self.symbols = symbols.to_vec();
         }
         Ok(())
     }
@@ -192,19 +198,9 @@ impl Elf {
         file: &File,
         names: [&str; N],
     ) -> Result<Option<[u64; N]>, ElfError> {
-        let cache = ReadCache::new(file);
-        let data = Bounded(&cache);
-        check_machine(data)?;
-        let sections = FileHeader64::<LE>::parse(data)?.sections(LE, data)?;
-        let table = sections.symbols(LE, data, elf::SHT_SYMTAB)?;
-        let mut found = [None; N];
-        for symbol in table.iter().filter(|symbol| !symbol.is_undefined(LE)) {
-            let name = symbol.name(LE, table.strings())?;
-            let index = names.iter().position(|wanted| wanted.as_bytes() == name);
-            if let Some(slot) = index.and_then(|index| found.get_mut(index)) {
-                slot.get_or_insert(symbol.st_value(LE));
-            }
-        }
+        let mut elf = Elf::default();
+        elf.read_all_symbols(file)?;
+        let found = names.map(|name| elf.symbol(name).map(|symbol| symbol.address));
         let all = found.iter().all(Option::is_some);
         Ok(all.then(|| found.map(Option::unwrap_or_default)))
     }
@@ -212,12 +208,11 @@ impl Elf {
     /// The section by which functions are unwound (`.eh_frame`): for which address it is linked, and what is in it. None where there is none, or it is
     /// larger than `room`.
     pub fn unwind_section(file: &File, room: u64) -> Result<Option<(u64, Vec<u8>)>, ElfError> {
-        let cache = ReadCache::new(file);
-        let data = Bounded(&cache);
+        let data = &Bounded::new(file);
         check_machine(data)?;
         let header = FileHeader64::<LE>::parse(data)?;
         let sections = header.sections(LE, data)?;
-        // Read at once: each name by itself would be kept by the cache.
+        // Read at once: see [`Bounded`].
         let names = sections.section(
             header
                 .shstrndx(LE, data)
@@ -327,23 +322,37 @@ fn check_machine<'a>(data: impl ReadRef<'a>) -> Result<(), ElfError> {
     }
 }
 
-/// Refuses to read large pieces: a sparse file claims any size at no cost.
-#[derive(Clone, Copy)]
-struct Bounded<'a>(&'a ReadCache<&'a File>);
+/// Refuses to read large pieces, and more than so many bytes in all: a sparse file claims any size at no cost, and the
+/// cache keeps every piece.
+struct Bounded<'f> {
+    cache: ReadCache<&'f File>,
+    left: Cell<u64>,
+}
 
-impl<'a> ReadRef<'a> for Bounded<'a> {
+impl<'f> Bounded<'f> {
+    fn new(file: &'f File) -> Self {
+        Self {
+            cache: ReadCache::new(file),
+            left: Cell::new(MAX_READ),
+        }
+    }
+}
+
+impl<'a> ReadRef<'a> for &'a Bounded<'_> {
     fn len(self) -> Result<u64, ()> {
-        self.0.len()
+        (&self.cache).len()
     }
 
     fn read_bytes_at(self, offset: u64, size: u64) -> Result<&'a [u8], ()> {
         if size > MAX_PIECE {
             return Err(());
         }
-        self.0.read_bytes_at(offset, size)
+        self.left.set(self.left.get().checked_sub(size).ok_or(())?);
+        (&self.cache).read_bytes_at(offset, size)
     }
 
-    fn read_bytes_at_until(self, range: Range<u64>, delimiter: u8) -> Result<&'a [u8], ()> {
-        self.0.read_bytes_at_until(range, delimiter)
+    /// Never: it reads a single name, and the cache would keep each by itself. All names are one piece.
+    fn read_bytes_at_until(self, _: Range<u64>, _: u8) -> Result<&'a [u8], ()> {
+        Err(())
     }
 }

@@ -136,6 +136,103 @@ fn a_sparse_file_is_not_read_whole() {
     assert!(matches!(Elf::read(&file), Err(ElfError::Damaged(_))));
 }
 
+const MIB: u64 = 1 << 20;
+
+/// A sparse file with these program headers (type, offset, size) and section headers (type, offset, size, link), the
+/// first of which is the null one.
+fn sparse_file(segments: &[[u64; 3]], sections: &[[u64; 4]]) -> File {
+    let (libc, _) = libc();
+    let mut bytes = libc[..64].to_vec();
+    let section_headers = 64 + 56 * segments.len() as u64;
+    bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    bytes[40..48].copy_from_slice(&section_headers.to_le_bytes());
+    bytes[56..58].copy_from_slice(&(segments.len() as u16).to_le_bytes());
+    bytes[60..62].copy_from_slice(&(sections.len() as u16).to_le_bytes());
+    // The names of the sections are in the null one: there are none.
+    bytes[62..64].copy_from_slice(&0xff_ff_u16.to_le_bytes());
+    for [kind, offset, size] in segments {
+        for word in [*kind, *offset, 0, 0, *size, *size, 1] {
+            bytes.extend(word.to_le_bytes());
+        }
+    }
+    for [kind, offset, size, link] in sections {
+        for word in [kind << 32, 0, 0, *offset, *size, *link, 1, 0] {
+            bytes.extend(word.to_le_bytes());
+        }
+    }
+    let file = file_with(&bytes);
+    file.set_len(1 << 40).unwrap();
+    file
+}
+
+/// What is read of it, and how many bytes that takes.
+fn read_of(file: &File) -> (Elf, u64) {
+    let data = Bounded::new(file);
+    let elf = Elf::parse(&data).unwrap();
+    (elf, MAX_READ - data.left.get())
+}
+
+#[test]
+fn only_the_first_program_interpreter_is_read() {
+    let kind = u64::from(elf::PT_INTERP.0);
+    let all: Vec<_> = (1..=300).map(|n| [kind, n * MIB, MIB]).collect();
+    let file = sparse_file(&all, &[]);
+    for (n, path) in [(1, b"/first\0"), (300, b"/other\0")] {
+        file.write_all_at(path, n * MIB).unwrap();
+    }
+    let (elf, read) = read_of(&file);
+    assert_eq!(elf.interpreter.as_deref(), Some(&b"/first"[..]));
+    assert!(read < 2 * MIB, "{read}");
+}
+
+#[test]
+fn other_sections_of_the_symbols_are_not_read() {
+    let [symtab, dynsym, strtab, shndx] = [
+        elf::SHT_SYMTAB,
+        elf::SHT_DYNSYM,
+        elf::SHT_STRTAB,
+        elf::SHT_SYMTAB_SHNDX,
+    ]
+    .map(|kind| u64::from(kind.0));
+    for kind in [symtab, dynsym] {
+        let mut all = vec![[0; 4], [kind, MIB, 48, 2], [strtab, 2 * MIB, 8, 0]];
+        all.extend((3..300).map(|n| [shndx, n * MIB, MIB, 1]));
+        let file = sparse_file(&[], &all);
+        // The second symbol: its name's offset, its section and its address.
+        file.write_all_at(&[1, 0, 0, 0, 0, 0, 1, 0, 42], MIB + 24)
+            .unwrap();
+        file.write_all_at(b"\0name\0", 2 * MIB).unwrap();
+        if kind == dynsym {
+            let (elf, read) = read_of(&file);
+            assert_eq!(elf.symbol("name").unwrap().address, 42);
+            assert!(read < MIB, "{read}");
+        } else {
+            assert_eq!(Elf::static_addresses(&file, ["name"]), Ok(Some([42])));
+            assert_eq!(Elf::static_addresses(&file, ["name", "nam"]), Ok(None));
+        }
+    }
+}
+
+#[test]
+fn no_more_is_read_than_allowed() {
+    let (bytes, _) = libc();
+    let file = file_with(&bytes);
+    let (_, needed) = read_of(&file);
+    for left in (0..needed).step_by(997).chain([needed - 1]) {
+        let data = Bounded::new(&file);
+        data.left.set(left);
+        let error = Elf::parse(&data).map(drop).unwrap_err();
+        assert!(
+            matches!(error, ElfError::Damaged(_)) || left < 20,
+            "{left}: {error}"
+        );
+    }
+    let data = Bounded::new(&file);
+    data.left.set(needed);
+    Elf::parse(&data).unwrap();
+    assert_eq!((data.left.get(), (&data).read_bytes_at(0, 1)), (0, Err(())));
+}
+
 #[test]
 fn other_machines_are_named() {
     let (bytes, _) = libc();
