@@ -238,6 +238,16 @@ fn idle_pollers() {
     // Few threads, or such that sleep for long.
     assert_eq!(rules(pollers(8, 500), &nobody), [Rule::Healthy]);
     assert_eq!(rules(pollers(45, 20), &nobody), [Rule::Healthy]);
+    // Those that others wake up, as they have something for them.
+    let mut dump = dump(&[None; 45]);
+    for (name, rule) in [("recvfrom", Rule::Healthy), ("select", Rule::IdlePollers)] {
+        for thread in &mut dump.threads {
+            let name = Some(name);
+            thread.doing = Doing::SystemCall { number: 0, name };
+        }
+        let (rules, _) = found(pollers(45, 500), &nobody, Some(&dump));
+        assert_eq!(rules, [rule], "{name}");
+    }
     // Those that do something each time.
     let mut busy = pollers(45, 500);
     busy.threads

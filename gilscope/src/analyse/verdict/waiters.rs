@@ -2,7 +2,7 @@
 
 use super::case::{Case, Found, called, evidence, on_cpu_percent};
 use super::{percent, seconds};
-use crate::model::ThreadReport;
+use crate::model::{Doing, ThreadReport};
 use std::cmp::Reverse;
 
 /// Threads that wake up this often each second, besides for the GIL,
@@ -15,6 +15,9 @@ const POLLER_CPU_PERCENT: f64 = 5.0;
 const POLLERS: usize = 16;
 /// and wake up so often together.
 const ALL_POLLS_PER_SECOND: f64 = 300.0;
+
+/// Who sleeps in these is woken by somebody who has something for it.
+const FED_IN: [&str; 5] = ["read", "recvfrom", "recvmsg", "accept", "accept4"];
 
 /// So many wake-ups a second that find the GIL taken again.
 const FUTILE_PER_SECOND: f64 = 1_000.0;
@@ -50,6 +53,7 @@ pub(super) fn idle_pollers(case: &Case<'_>) -> Option<Found> {
         per_second >= POLLS_PER_SECOND
             && thread.cpu.on_cpu_ns / polls.max(1) < POLL_NS
             && on_cpu_percent(thread) < POLLER_CPU_PERCENT
+            && !is_fed(case, thread.tid)
     };
     let pollers: Vec<_> = case.process.threads.iter().filter(is_poller).collect();
     let all: u64 = pollers
@@ -80,6 +84,13 @@ pub(super) fn idle_pollers(case: &Case<'_>) -> Option<Found> {
     let threads: Vec<u32> = pollers.iter().map(|thread| thread.tid).collect();
     let place = case.ended_at(&threads);
     Some(Found::new(says, figures, suggestion).of(threads).at(place))
+}
+
+/// Whether a thread waits, at the end, for what others send. With a time limit CPython calls `poll` first (`Modules/socketmodule.c`, 3.12: `sock_call_impl`).
+fn is_fed(case: &Case<'_>, tid: u32) -> bool {
+    let threads = case.dump.map_or(&[][..], |dump| &dump.threads);
+    let doing = threads.iter().find(|thread| thread.tid == tid);
+    matches!(doing.map(|thread| thread.doing), Some(Doing::SystemCall { name: Some(name), .. }) if FED_IN.contains(&name))
 }
 
 /// Threads are woken for the GIL, and find it taken again.
