@@ -1,5 +1,6 @@
 //! Who was seen to have a GIL, where, and for how long on end in one function.
 
+use super::waited_at::ToldApart;
 use crate::model::{Frame, GilSamples, Held, PythonStack, Sample, Sampled};
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -16,8 +17,7 @@ const INNERMOST: usize = 2;
 #[derive(Debug, Default)]
 pub struct Samples {
     totals: GilSamples,
-    /// Each stack once, in the order in which they came.
-    stacks: HashMap<PythonStack, usize>,
+    stacks: ToldApart,
     /// By thread, stack and what it did.
     seen: HashMap<(u32, usize, Doing), u64>,
     under_way: HashMap<u32, Stretch>,
@@ -88,7 +88,9 @@ impl Samples {
         let functions = held.stack.as_ref().map(|stack| &stack.frames);
         let functions = functions.into_iter().flatten().take(INNERMOST);
         let functions: Vec<_> = functions.map(function).collect();
-        let place = held.stack.and_then(|stack| self.index(stack));
+        let place = held
+            .stack
+            .and_then(|stack| self.stacks.index(stack, MAX_STACKS));
         if let Some(place) = place {
             let key = (held.holder, place, doing);
             if self.seen.len() < MAX_ROWS || self.seen.contains_key(&key) {
@@ -100,18 +102,6 @@ impl Samples {
         } else {
             self.is_over(held.holder);
         }
-    }
-
-    fn index(&mut self, stack: PythonStack) -> Option<usize> {
-        let next = self.stacks.len();
-        if let Some(index) = self.stacks.get(&stack) {
-            return Some(*index);
-        }
-        if stack.frames.is_empty() || next >= MAX_STACKS {
-            return None;
-        }
-        self.stacks.insert(stack, next);
-        Some(next)
     }
 
     fn goes_on(&mut self, tid: u32, at_ns: u64, functions: Vec<Function>, place: Option<usize>) {
@@ -191,7 +181,7 @@ impl Samples {
     }
 
     fn by_index(&self) -> HashMap<usize, &PythonStack> {
-        let stacks = self.stacks.iter();
+        let stacks = self.stacks.indices.iter();
         stacks.map(|(stack, index)| (*index, stack)).collect()
     }
 }
@@ -276,6 +266,15 @@ mod tests {
         let longest = samples.longest().unwrap();
         assert_eq!((longest.samples, longest.looks), (3, 4));
         assert_eq!((longest.began_ns, longest.ended_ns), (100, 400));
+    }
+
+    /// Many frames cannot make gilscope's memory endless, even without names. What is beyond is of no place, but counts.
+    #[test]
+    fn no_more_bytes_are_kept_than_fit() {
+        let deep = |more: usize| held(1, &vec![""; 200_000 + more]);
+        let samples = samples((0..5).map(deep).collect());
+        assert_eq!((samples.places().len(), samples.totals().held), (3, 5));
+        assert_eq!(samples.longest().unwrap().samples, 5);
     }
 
     #[test]

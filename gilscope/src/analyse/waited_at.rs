@@ -1,10 +1,13 @@
 //! Where in Python threads waited for a GIL, and where the one was that had it.
 
-use crate::model::{self, BlockedAt, OtherBlockedAt, PythonStack, Storm};
+use crate::model::{self, BlockedAt, Frame, OtherBlockedAt, PythonStack, Storm};
 use std::{cmp::Reverse, collections::HashMap};
 
 /// Stacks that are told apart; what comes beyond is not known.
 const MAX_STACKS: usize = 16_384;
+/// Bytes of stacks that are told apart, since names may be long; what does not fit is not known. With names as they usually are, it is some 16,384
+/// stacks of 20 functions.
+const MAX_BYTES: usize = 64 << 20;
 /// The kernel's numbers that are remembered, of which many may be of one stack: a line has several instructions.
 const MAX_NUMBERS: usize = 1 << 20;
 /// Rows that are kept; beyond, the smallest are merged.
@@ -15,12 +18,50 @@ const MAX_REPORTED: usize = 1_000;
 /// A GIL, its holder, and the two stacks.
 type Key = (u32, u32, Option<usize>, Option<usize>);
 
+/// Stacks that are told apart, each once.
+#[derive(Debug, Default)]
+pub(super) struct ToldApart {
+    /// In the order in which they came.
+    pub indices: HashMap<PythonStack, usize>,
+    bytes: usize,
+}
+
+impl ToldApart {
+    /// Which one it is. `None` where nothing is known of it, or it is beyond so many, or beyond [`MAX_BYTES`].
+    pub fn index(&mut self, mut stack: PythonStack, most: usize) -> Option<usize> {
+        if let Some(index) = self.indices.get(&stack) {
+            return Some(*index);
+        }
+        let next = self.indices.len();
+        // Who reads one sets room aside for the deepest.
+        stack.frames.shrink_to_fit();
+        let bytes = self.bytes.saturating_add(size(&stack));
+        if stack.frames.is_empty() || next >= most || bytes > MAX_BYTES {
+            return None;
+        }
+        self.bytes = bytes;
+        self.indices.insert(stack, next);
+        Some(next)
+    }
+}
+
+/// Bytes that it takes.
+fn size(stack: &PythonStack) -> usize {
+    let names = |frame: &Frame| {
+        let qualified_name = frame.qualified_name.as_ref().map_or(0, String::capacity);
+        frame.name.capacity() + frame.file.capacity() + qualified_name
+    };
+    size_of::<(PythonStack, usize)>()
+        + stack.frames.capacity() * size_of::<Frame>()
+        + stack.frames.iter().map(names).sum::<usize>()
+}
+
 /// What has been seen so far.
 #[derive(Debug, Default)]
 pub(super) struct WaitedAt {
     /// Which stack has this number of the kernel's.
     numbers: HashMap<u64, Option<usize>>,
-    indices: HashMap<PythonStack, usize>,
+    stacks: ToldApart,
     rows: HashMap<Key, Sum>,
     both_ns: u64,
     others: OtherBlockedAt,
@@ -47,16 +88,7 @@ impl WaitedAt {
         if self.numbers.len() >= MAX_NUMBERS && !self.numbers.contains_key(&number) {
             return;
         }
-        let next = self.indices.len();
-        let index = match self.indices.get(&stack) {
-            Some(index) => Some(*index),
-            // Nothing is known of it.
-            None if stack.frames.is_empty() || next >= MAX_STACKS => None,
-            None => {
-                self.indices.insert(stack, next);
-                Some(next)
-            }
-        };
+        let index = self.stacks.index(stack, MAX_STACKS);
         self.numbers.insert(number, index);
     }
 
@@ -98,6 +130,7 @@ impl WaitedAt {
     pub fn report(mut self, storms: &mut [Storm]) -> Places {
         let kept = self.merge_beyond(MAX_REPORTED);
         let mut all: HashMap<usize, PythonStack> = self
+            .stacks
             .indices
             .into_iter()
             .map(|(stack, index)| (index, stack))
@@ -137,7 +170,6 @@ impl WaitedAt {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Frame;
 
     fn stack(line: u32) -> PythonStack {
         PythonStack {
@@ -217,6 +249,26 @@ mod tests {
                 sum_ns: 500_500
             })
         );
+    }
+
+    /// Long names cannot make gilscope's memory endless. What is beyond is not known, and what is known stays so.
+    #[test]
+    fn no_more_bytes_are_kept_than_fit() {
+        let mut places = WaitedAt::default();
+        let long = |line| {
+            let mut stack = stack(line);
+            stack.frames[0].name = "x".repeat(MAX_BYTES / 4);
+            stack
+        };
+        for (number, line) in [(11, 1), (12, 2), (13, 3), (14, 4), (15, 1)] {
+            places.read(number, long(line));
+        }
+        for number in 11..=15 {
+            places.add(&waited(number, 0, number));
+        }
+        let told = places.report(&mut []);
+        let sums: Vec<_> = told.rows.iter().map(|row| row.sum_ns).collect();
+        assert_eq!((sums, told.stacks.len()), (vec![11 + 15, 13, 12], 3));
     }
 
     /// A stack of which nothing could be read is not known.

@@ -15,7 +15,7 @@ const MAX_LINES: u64 = 1 << 20;
 /// Bytes of such tables that are read and looked through in all; beyond, lines are not known. Half a million frames have less, unless
 /// somebody means to keep gilscope busy.
 const MAX_WORK: usize = 1 << 30;
-/// Bytes of names and tables that are remembered; beyond, all are forgotten.
+/// Bytes of code objects with their names and tables that are remembered; beyond, all are forgotten.
 const MAX_KEPT: usize = 64 << 20;
 
 /// What a code object holds itself. While all of it is the same, so are the names and lines that it leads to.
@@ -39,10 +39,11 @@ struct Code {
 }
 
 impl Code {
-    /// Bytes that it takes.
+    /// Bytes that it takes, with its place in [`Codes::recorded`]: that of one without names or lines, too.
     fn size(&self) -> usize {
-        let qualified_name = self.qualified_name.as_ref().map_or(0, String::len);
-        self.lines.len() + self.function.name.len() + self.function.file.len() + qualified_name
+        let qualified_name = self.qualified_name.as_ref().map_or(0, String::capacity);
+        let names = self.function.name.capacity() + self.function.file.capacity() + qualified_name;
+        size_of::<Code>() + size_of::<((u64, u32), Rc<Code>)>() + self.lines.capacity() + names
     }
 }
 
@@ -197,7 +198,9 @@ impl Codes {
     fn at(&mut self, frame: &RawFrame, code: &Code) -> Result<Option<Frame>, Unreadable> {
         let index = self.index(frame, &code.header);
         let is_generator = frame.owner.is_none_or(|owner| owner == OF_GENERATOR);
-        if !is_generator && index.is_some_and(|index| index < code.header.first_traceable * UNIT) {
+        // The number is the target's word: any.
+        let first = code.header.first_traceable.saturating_mul(UNIT);
+        if !is_generator && index.is_some_and(|index| index < first) {
             return Ok(None);
         }
         Ok(Some(Frame {
@@ -286,7 +289,65 @@ pub(super) struct Unreadable;
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
     use super::*;
+    use crate::interpreter::{Version, layout};
+    use crate::target::Memory;
+
+    fn codes() -> Codes {
+        Codes::new(Objects {
+            memory: Memory::new(std::process::id()),
+            layout: layout::frames(Version::of(3, 12), false).unwrap(),
+            code_type: 0,
+        })
+    }
+
+    /// Without names or lines.
+    fn code(first_traceable: i32) -> Code {
+        Code {
+            header: Header {
+                file: 0,
+                name: 0,
+                qualified_name: None,
+                lines: 0,
+                first_line: 1,
+                first_traceable,
+                units: 1,
+            },
+            function: Function {
+                file: String::new(),
+                name: String::new(),
+            },
+            qualified_name: None,
+            lines: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_has_no_names_takes_room_too() {
+        let mut codes = codes();
+        let mut all = 0..MAX_KEPT / size_of::<Code>();
+        assert!(all.any(|_| codes.keep(&code(0))));
+    }
+
+    /// A number of instructions that no code object has.
+    #[test]
+    fn any_first_traceable_instruction_is_borne() {
+        let mut codes = codes();
+        let Position::Address { first, .. } = codes.objects.layout.position else {
+            panic!("3.12 keeps addresses");
+        };
+        let frame = RawFrame {
+            instruction: first,
+            owner: Some(0),
+            ..RawFrame::default()
+        };
+        for (first_traceable, has_begun) in [(0, true), (i32::MAX, false), (i32::MIN, true)] {
+            let read = codes.at(&frame, &code(first_traceable)).unwrap();
+            assert_eq!(read.is_some(), has_begun, "{first_traceable}");
+        }
+    }
 
     /// As they were seen, and what takes their place.
     #[test]

@@ -36,10 +36,7 @@ impl Interpreter {
         for interpreter in list(memory, all.head, all.next).take(MAX_INTERPRETERS) {
             let id = all.id.and_then(|id| objects.word(interpreter, id));
             let first = interpreter.wrapping_add(objects.layout.threads);
-            for address in list(memory, first, objects.layout.next_thread) {
-                if found.len() >= MAX_THREADS || !seen.insert(address) {
-                    break;
-                }
+            for address in unseen(&objects, first, &mut seen) {
                 let id = id.unwrap_or(0).cast_signed();
                 found.extend(state(&objects, address, interpreter, id));
             }
@@ -69,6 +66,12 @@ fn list(memory: Memory, head: u64, next: u64) -> impl Iterator<Item = u64> {
     std::iter::successors(follow(head), move |at| follow(at.wrapping_add(next)))
 }
 
+/// The thread states of a list up to one that has been seen; so many in all lists, whether or not they turn out to be any.
+fn unseen(objects: &Objects, head: u64, seen: &mut HashSet<u64>) -> impl Iterator<Item = u64> {
+    list(objects.memory, head, objects.layout.next_thread)
+        .take_while(|address| seen.len() < MAX_THREADS && seen.insert(*address))
+}
+
 fn state(objects: &Objects, address: u64, interpreter: u64, id: i64) -> Option<ThreadState> {
     let layout = &objects.layout;
     if objects.word(address, layout.interpreter)? != interpreter {
@@ -90,4 +93,35 @@ fn ns_tid(objects: &Objects, state: u64, thread_id: u64, layout: &FrameLayout) -
     }
     let tid = objects.memory.read_i32(thread_id.wrapping_add(GLIBC_TID));
     u32::try_from(tid.ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use crate::interpreter::{Version, layout};
+
+    /// A list that never ends is not followed for long, though nothing in it is believed.
+    #[test]
+    fn a_list_of_what_are_no_states_ends() {
+        let objects = Objects {
+            memory: Memory::new(std::process::id()),
+            layout: layout::frames(Version::of(3, 12), false).unwrap(),
+            code_type: 0,
+        };
+        // Each word leads to the next.
+        let mut words = vec![0_u64; MAX_THREADS + 100];
+        let start = words.as_ptr() as u64;
+        let next = objects.layout.next_thread;
+        for (word, at) in words.iter_mut().zip((start + 8..).step_by(8)) {
+            *word = at.wrapping_sub(next);
+        }
+        let mut seen = HashSet::new();
+        let head = std::hint::black_box(&words).as_ptr() as u64;
+        let all = unseen(&objects, head, &mut seen).count();
+        assert_eq!(all, MAX_THREADS);
+        // Nor is another list followed from then on.
+        assert_eq!(unseen(&objects, head, &mut seen).count(), 0);
+    }
 }

@@ -87,6 +87,11 @@ fn read(id: u32, elf: &[u8]) -> Option<Library> {
             Err(error) => log::debug!("{name}: {error}"),
         }
     }
+    among(id, found)
+}
+
+/// The library in which these are. The addresses are what a file says: any.
+fn among(id: u32, found: BTreeMap<u64, u32>) -> Option<Library> {
     let (lowest, highest) = (*found.first_key_value()?.0, *found.last_key_value()?.0);
     let callers = found
         .into_iter()
@@ -94,7 +99,23 @@ fn read(id: u32, elf: &[u8]) -> Option<Library> {
     Some(Library {
         id,
         lowest,
-        size: highest - lowest + 1,
+        size: (highest - lowest).saturating_add(1),
         callers: callers.take(512).collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn the_size_is_from_the_lowest_to_behind_the_highest() {
+        for (lowest, highest, size) in [(7, 7, 1), (7, 9, 3), (0, u64::MAX, u64::MAX)] {
+            let found = [lowest, highest].map(|address| (address, kind::MUTEX));
+            let library = among(1, found.into()).unwrap();
+            assert_eq!((library.lowest, library.size), (lowest, size));
+        }
+    }
 }
