@@ -161,6 +161,21 @@ def fork():
         os.kill(child, 9)
 
 
+def forked():
+    """In a forked child, by what it tells its parent; that says what it was told, and the child's id, and ends the child when it is asked to."""
+    from_child, to_parent = os.pipe()
+    child = os.fork()
+    if child == 0:
+        return lambda what: os.write(to_parent, (json.dumps(what) + "\n").encode())
+    told = json.loads(os.fdopen(from_child).readline())
+    say(dict(told, child=child))
+    try:
+        sys.stdin.readline()
+    finally:
+        os.kill(child, 9)
+    return None
+
+
 def reused():
     """As `fork`, and then a thread of the child is given the id of the one that stayed behind, if the C library gives its stack again: CPython itself
     takes it for the owner."""
@@ -178,15 +193,8 @@ def reused():
 
     start(sleep, holder, sleep)
     taken.wait()
-    from_child, to_parent = os.pipe()
-    child = os.fork()
-    if child:
-        told = json.loads(os.fdopen(from_child).readline())
-        say(dict(told, child=child))
-        try:
-            sys.stdin.readline()
-        finally:
-            os.kill(child, 9)
+    tell = forked()
+    if not tell:
         return
     starts = threading.Semaphore(1)
 
@@ -214,7 +222,7 @@ def reused():
             known.acquire()
         # It is seen to be younger than the wait: by more than a clock tick.
         time.sleep(0.1)
-        os.write(to_parent, (json.dumps({"reusing": reusing}) + "\n").encode())
+        tell({"reusing": reusing})
         sleep()
 
     for _ in range(2):
@@ -225,20 +233,13 @@ def reused():
 
 def handed():
     """In a forked child: two threads wait for an RLock, another begins, and takes it in the moment that it is free, or one of them does."""
-    from_child, to_parent = os.pipe()
-    child = os.fork()
-    if child:
-        told = json.loads(os.fdopen(from_child).readline())
-        say(dict(told, child=child))
-        try:
-            sys.stdin.readline()
-        finally:
-            os.kill(child, 9)
+    tell = forked()
+    if not tell:
         return
     lock = threading.RLock()
 
     def has():
-        os.write(to_parent, (json.dumps({"owner": own_tid()}) + "\n").encode())
+        tell({"owner": own_tid()})
         time.sleep(3600)
 
     def waiter():

@@ -116,6 +116,14 @@ pub enum Doing {
 }
 
 impl Doing {
+    /// [`DumpLock::id`] of the lock that it waits for, for whatever time.
+    pub fn lock(self) -> Option<u32> {
+        match self {
+            Doing::WaitsForLock { lock_id, .. } => Some(lock_id),
+            _ => None,
+        }
+    }
+
     /// Whether it waits for this lock, [`DumpLock::id`], until it has it.
     pub fn waits_for(self, id: u32) -> bool {
         matches!(self, Doing::WaitsForLock { lock_id, timed: false } if lock_id == id)

@@ -83,7 +83,7 @@ fn left_behind(out: &mut dyn Write, dump: &Dump, style: Style) -> io::Result<()>
         };
         let line = format!("STUCK: {} {why}: nobody will unlock it.", described(lock));
         writeln!(out, "{}", style.warn(&line))?;
-        let waits = |thread: &&DumpThread| matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == lock.id);
+        let waits = |thread: &&DumpThread| thread.doing.lock() == Some(lock.id);
         for thread in dump.threads.iter().filter(waits) {
             writeln!(out, "  {} waits for it", title(thread))?;
         }

@@ -3,7 +3,7 @@
 use super::Tids;
 use crate::{
     interpreter::{Interpreter, Libc, ThreadState, WithBlock, layout::has_parking_lot},
-    model::{Doing, DumpLock, DumpThread, LockKind, Owner},
+    model::{DumpLock, DumpThread, LockKind, Owner},
     probe::{self, Libraries, Library},
     target::{self, Memory, Process, SystemCall},
     watch::locks::{self, address_of, is_private, kind_of},
@@ -154,7 +154,7 @@ impl<'a> Locks<'a> {
                 for (kind, address) in reader.where_waited(block.object) {
                     let lock = address.and_then(|address| plain.get_mut(&(kind, address)));
                     let Some(lock) = lock else { continue };
-                    let waits = matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == lock.id);
+                    let waits = thread.doing.lock() == Some(lock.id);
                     let is_known = lock.inferred_owners.last() == Some(&thread.tid);
                     if !is_known && (!waits || block.also_of_waiter) {
                         lock.inferred_owners.push(thread.tid);
@@ -212,7 +212,7 @@ impl<'a> Locks<'a> {
 
 /// The threads that wait for a lock.
 fn waiters(threads: &[DumpThread], id: u32) -> Vec<&DumpThread> {
-    let waits = |thread: &&DumpThread| matches!(thread.doing, Doing::WaitsForLock { lock_id, .. } if lock_id == id);
+    let waits = |thread: &&DumpThread| thread.doing.lock() == Some(id);
     threads.iter().filter(waits).collect()
 }
 
