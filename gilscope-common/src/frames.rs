@@ -14,11 +14,26 @@ pub const MAX_STEPS: usize = 120;
 /// The low bits of a reference to an object may be marks (CPython 3.14+: `Include/internal/pycore_stackref.h`).
 const MARKS: u64 = 3;
 
+/// Bytes of a frame, or of a code object, that are read at a time: each read has its price, however little it reads.
+pub const SPAN: usize = 128;
+
+/// So many, as words.
+pub type Span = [u64; SPAN / 8];
+
 /// Reads a target's memory.
 pub trait Memory {
     /// The eight bytes at an address; 0 if they cannot be read, as the kernel's helper leaves them. Not an option: each branch
     /// is one more way that the verifier has to go, in each round.
     fn word(&self, address: u64) -> u64;
+
+    /// Its `length` bytes from an address on, [`SPAN`] at most, to the beginning of a span; zeros if not all can be read.
+    fn span(&self, address: u64, length: u32, into: &mut Span);
+}
+
+/// What is at this offset in a span, and to its right in that word.
+#[inline(always)]
+const fn at(span: &Span, offset: u32) -> u64 {
+    span[(offset / 8) as usize % span.len()] >> (offset % 8 * 8)
 }
 
 /// A frame of a Python function.
@@ -51,6 +66,8 @@ pub struct Stack {
     pub unreadable: u32,
     /// How many [`Stack::frames`] there are.
     pub count: u32,
+    /// Room for what is just being read.
+    pub span: Span,
     /// The functions, the innermost first.
     pub frames: [Frame; MAX_FRAMES],
 }
@@ -92,8 +109,7 @@ impl Stack {
         if self.next == 0 || at >= MAX_FRAMES {
             return;
         }
-        let frame = frame(memory, offsets, self.next);
-        let previous = memory.word(self.next.wrapping_add(offsets.previous.into()));
+        let (frame, previous) = frame(memory, offsets, self.next, &mut self.span);
         if frame.code == 0 {
             self.unreadable += 1;
             self.next = 0;
@@ -113,25 +129,22 @@ impl Stack {
     /// instruction. In the former it may have gone on.
     #[inline(always)]
     pub fn is_still_there(
-        &self,
+        &mut self,
         memory: &impl Memory,
         offsets: &FrameOffsets,
         innermost: u64,
     ) -> bool {
         let [first, second, ..] = &self.frames;
-        let now = frame(memory, offsets, innermost);
+        let (now, previous) = frame(memory, offsets, innermost, &mut self.span);
         // The innermost may be one of the interpreter's own (3.12+): the next is a function's.
         let now = match now.owner < offsets.no_function_from {
             true => now,
-            false => {
-                let previous = memory.word(innermost.wrapping_add(offsets.previous.into()));
-                frame(memory, offsets, previous)
-            }
+            false => frame(memory, offsets, previous, &mut self.span).0,
         };
         if self.count == 0 || (now.address, now.code) != (first.address, first.code) {
             return false;
         }
-        self.count == 1 || frame(memory, offsets, second.address) == *second
+        self.count == 1 || frame(memory, offsets, second.address, &mut self.span).0 == *second
     }
 
     /// The walk is over: gives it its number.
@@ -152,32 +165,39 @@ pub fn innermost(memory: &impl Memory, offsets: &FrameOffsets, state: u64) -> u6
     memory.word(frame.wrapping_add(offsets.cframe_frame.into()))
 }
 
-/// The frame at an address; without a code object where it cannot be read.
+/// The frame at an address, without a code object where it cannot be read, and where the caller's is.
 #[inline(always)]
-fn frame(memory: &impl Memory, offsets: &FrameOffsets, address: u64) -> Frame {
-    let at = |base: u64, offset: u32| memory.word(base.wrapping_add(offset.into()));
-    let code = at(address, offsets.code) & !MARKS;
+fn frame(
+    memory: &impl Memory,
+    offsets: &FrameOffsets,
+    address: u64,
+    span: &mut Span,
+) -> (Frame, u64) {
+    memory.span(address, offsets.frame_length, span);
+    let previous = at(span, offsets.previous);
+    let code = at(span, offsets.code) & !MARKS;
     // `f_lasti` is an `int`, whose sign goes into the rest.
     let unused_bits = offsets.instruction_unused_bits & 63;
-    let instruction = (at(address, offsets.instruction) << unused_bits) as i64 >> unused_bits;
-    let name = at(code, offsets.name);
-    Frame {
+    let instruction = (at(span, offsets.instruction) << unused_bits) as i64 >> unused_bits;
+    let owner = at(span, offsets.owner) as u32 & offsets.owner_mask;
+    let code_from = code.wrapping_add(offsets.code_from.into());
+    memory.span(code_from, offsets.code_length, span);
+    let (file, name) = (at(span, offsets.file), at(span, offsets.name));
+    let first_line = at(span, offsets.first_line) as u32;
+    let name_hash = memory.word(name.wrapping_add(offsets.name_hash.into()));
+    let frame = Frame {
         address,
         code,
         instruction: instruction as u64,
-        identity: identity(
-            at(code, offsets.file),
-            name,
-            at(name, offsets.name_hash),
-            at(code, offsets.first_line) as u32,
-        ),
-        owner: at(address, offsets.owner) as u32 & offsets.owner_mask,
-    }
+        identity: identity(file, name, name_hash, first_line),
+        owner,
+    };
+    (frame, previous)
 }
 
 const _: () = {
     assert!(size_of::<Frame>() == 32);
-    assert!(size_of::<Stack>() == 48 + 32 * MAX_FRAMES);
+    assert!(size_of::<Stack>() == 48 + SPAN + 32 * MAX_FRAMES);
 };
 
 #[cfg(test)]

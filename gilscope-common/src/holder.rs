@@ -541,7 +541,7 @@ impl Division {
 /// A stretch of a wait in which one thread had the GIL, or nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// The GIL's `switch_number`.
+    /// The GIL's `switch_number`; of a stretch that is nobody's, that of the turn after which it was dropped.
     pub number: u64,
     /// The holder, or [`NOBODY`].
     pub holder: u32,
@@ -805,8 +805,10 @@ impl Division {
             return;
         }
         let mut ns = at_ns - self.since_ns;
+        let mut number = self.number;
         if load(&self.holder) == NOBODY {
-            let dropped = turns.get(self.dropped_number).unwrap_or(&Turn::NONE);
+            number = self.dropped_number;
+            let dropped = turns.get(number).unwrap_or(&Turn::NONE);
             let in_line_from_ns = self.in_line_from_ns.max(self.since_ns);
             let in_line_ns = self
                 .in_line_until_ns
@@ -818,7 +820,7 @@ impl Division {
         if load(&self.holder) != UNKNOWN && load(&self.holder) != self.waiter && ns > 0 {
             self.part_ns += ns;
             tell(&Piece {
-                number: self.number,
+                number,
                 holder: self.holder,
                 ns,
                 part_ns: self.part_ns,

@@ -101,16 +101,20 @@ pub struct FrameOffsets {
     pub owner_mask: u32,
     /// Owners from this number on run no function of the program's.
     pub no_function_from: u32,
-    /// Code object → pointer to the name of its file.
+    /// How many bytes of a frame all this is in, [`crate::frames::SPAN`] at most.
+    pub frame_length: u32,
+    /// Code object → the span of it in which what follows is,
+    pub code_from: u32,
+    /// of so many bytes, [`crate::frames::SPAN`] at most.
+    pub code_length: u32,
+    /// That span → pointer to the name of its file.
     pub file: u32,
-    /// Code object → pointer to its name.
+    /// That span → pointer to its name.
     pub name: u32,
     /// A name → its hash.
     pub name_hash: u32,
-    /// Code object → its first line (int).
+    /// That span → its first line (int).
     pub first_line: u32,
-    /// Explicit padding.
-    pub padding: u32,
 }
 
 /// Key of `CALLERS`, whose values are of [`crate::lock::kind`]: a place in a C library where a function that waits is
@@ -292,7 +296,7 @@ impl Totals {
     }
 }
 
-/// Key of `STACK_TIMES`: where a thread was that waited for a GIL, and where the one was that had it meanwhile.
+/// Key of `STACK_TIMES`: where a thread was that waited for a GIL, and where the one was that had it meanwhile, or that had dropped it while nobody had it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct StackKey {
@@ -304,7 +308,7 @@ pub struct StackKey {
     pub tgid: u32,
     /// The GIL's index in its process.
     pub gil_id: u32,
-    /// The thread that had it, by its id in its PID namespace.
+    /// The thread that had it, by its id in its PID namespace, or [`crate::holder::NOBODY`].
     pub holder_tid: u32,
     /// Explicit padding.
     pub padding: u32,
@@ -394,7 +398,7 @@ mod user {
 }
 
 const _: () = {
-    assert!(size_of::<Target>() == 216);
+    assert!(size_of::<Target>() == 224);
     assert!(size_of::<WordKey>() == 16);
     assert!(size_of::<WordInfo>() == 64);
     assert!(size_of::<Sched>() == 64);

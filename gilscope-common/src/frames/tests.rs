@@ -24,11 +24,13 @@ const OFFSETS: FrameOffsets = FrameOffsets {
     owner: 70,
     owner_mask: 0xff,
     no_function_from: 3,
-    file: 112,
-    name: 120,
+    frame_length: 72,
+    code_from: 64,
+    code_length: 64,
+    file: 112 - 64,
+    name: 120 - 64,
     name_hash: 24,
-    first_line: 68,
-    padding: 0,
+    first_line: 68 - 64,
 };
 const STATE: u64 = 0x10_000;
 const C_FRAME: u64 = 0x20_000;
@@ -39,6 +41,12 @@ struct Words(HashMap<u64, u64>);
 impl Memory for Words {
     fn word(&self, address: u64) -> u64 {
         self.0.get(&address).copied().unwrap_or(0)
+    }
+
+    fn span(&self, address: u64, length: u32, into: &mut Span) {
+        for (at, word) in into.iter_mut().enumerate().take(length as usize / 8) {
+            *word = self.word(address + 8 * at as u64);
+        }
     }
 }
 
@@ -59,7 +67,9 @@ impl Words {
             self.0.insert(address, code | 1);
             self.0.insert(address + 8, previous);
             self.0.insert(address + 56, code + 300);
-            self.0.insert(address + 70, 0xffff_ff00 | u64::from(owner));
+            // It is the byte at 70.
+            let owner = 0xff00_ffff_ffff_ffff | u64::from(owner) << 48;
+            self.0.insert(address + 64, owner);
             self.is_code(code, 7);
         }
     }
@@ -67,7 +77,7 @@ impl Words {
     fn is_code(&mut self, code: u64, name_hash: u64) {
         self.0.insert(code + 112, code + 1_000);
         self.0.insert(code + 120, code + 2_000);
-        self.0.insert(code + 68, 0xdead_0000_0000 | 12);
+        self.0.insert(code + 64, 12 << 32 | 0xdead);
         self.0.insert(code + 2_000 + 24, name_hash);
     }
 
@@ -84,6 +94,7 @@ impl Words {
             next: 0,
             unreadable: 9,
             count: 9,
+            span: [0; SPAN / 8],
             frames: [Frame::default(); MAX_FRAMES],
         });
         stack.begin(header, innermost(self, &OFFSETS, STATE));
@@ -204,10 +215,10 @@ fn a_number_is_of_one_stack() {
         // Another name in the same place.
         |now| now.is_code(0xb000, 8),
         |now| {
-            now.0.insert(0xc000 + 68, 13);
+            now.0.insert(0xc000 + 64, 13 << 32);
         },
         |now| {
-            now.0.insert(0x3000 + 70, 1);
+            now.0.insert(0x3000 + 64, 1 << 48);
         },
         |now| {
             now.0.remove(&0x3000);
@@ -227,5 +238,6 @@ fn an_index_is_no_address() {
     };
     let mut words = Words::thread(&THREE);
     words.0.insert(0x1000 + 56, 0xdead_beef_ffff_ffff);
-    assert_eq!(frame(&words, &offsets, 0x1000).instruction, u64::MAX);
+    let (frame, _) = frame(&words, &offsets, 0x1000, &mut [0; SPAN / 8]);
+    assert_eq!(frame.instruction, u64::MAX);
 }

@@ -158,10 +158,10 @@ impl Process {
             Event::HolderSleeps(said) => self.holder_sleeps(said),
             Event::Stack(number, stack) => self.waited_at.read(number, stack),
             Event::WaitedAt(more) => {
-                if self.is_known(more.holder)
-                    && let Some(stack) = self.waited_at.add(&more)
+                if more.holder.is_none_or(|holder| self.is_known(holder))
+                    && let Some((holder, stack)) = more.holder.zip(self.waited_at.add(&more))
                 {
-                    self.storms.blocked_at(more.holder, stack, more.sum_ns);
+                    self.storms.blocked_at(holder, stack, more.sum_ns);
                 }
             }
             Event::Look(look) => self.look(&look),

@@ -15,8 +15,8 @@ const MAX_ROWS: usize = 16_384;
 /// Rows in the report.
 const MAX_REPORTED: usize = 1_000;
 
-/// A GIL, its holder, and the two stacks.
-type Key = (u32, u32, Option<usize>, Option<usize>);
+/// A GIL, its holder if there was one, and the two stacks.
+type Key = (u32, Option<u32>, Option<usize>, Option<usize>);
 
 /// Stacks that are told apart, each once.
 #[derive(Debug, Default)]
@@ -187,7 +187,7 @@ mod tests {
     fn waited(waiter_stack: u64, holder_stack: u64, sum_ns: u64) -> model::WaitedAt {
         model::WaitedAt {
             gil_id: 0,
-            holder: 9,
+            holder: Some(9),
             waiter_stack,
             holder_stack,
             count: 1,

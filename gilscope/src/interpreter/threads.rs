@@ -4,7 +4,7 @@ use super::Interpreter;
 use super::layout::FrameLayout;
 use super::object::Objects;
 use crate::target::Memory;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// More interpreters or threads are not believed.
 const MAX_INTERPRETERS: usize = 4096;
@@ -46,6 +46,18 @@ impl Interpreter {
 }
 
 impl Interpreter {
+    /// By their ids in their PID namespace, the states of the threads that have but one.
+    pub fn sole_states(&self, memory: Memory) -> HashMap<u32, u64> {
+        let (mut sole, mut several) = (HashMap::new(), HashSet::new());
+        for state in self.thread_states(memory) {
+            if sole.insert(state.ns_tid, state.address).is_some() {
+                several.insert(state.ns_tid);
+            }
+        }
+        sole.retain(|ns_tid, _| !several.contains(ns_tid));
+        sole
+    }
+
     /// The thread state at an address that the target itself has told; `None` where nothing like it can be read.
     pub fn thread_state(&self, memory: Memory, address: u64) -> Option<ThreadState> {
         let (objects, all) = self.objects(memory).zip(self.interpreters())?;

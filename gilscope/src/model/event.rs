@@ -170,11 +170,11 @@ pub struct HolderSleeps {
 pub struct WaitedAt {
     /// Index of the GIL in its process.
     pub gil_id: u32,
-    /// Thread that had it.
-    pub holder: u32,
+    /// Thread that had it; `None`: it had been dropped, and not yet taken.
+    pub holder: Option<u32>,
     /// Number of the stack that waited, as [`Event::Stack`] has told it; 0: not read.
     pub waiter_stack: u64,
-    /// That of the holder.
+    /// That of the holder, or of the thread that had dropped it.
     pub holder_stack: u64,
     /// Stretches of waits that have been added.
     pub count: u64,

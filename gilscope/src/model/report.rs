@@ -235,9 +235,9 @@ pub struct BlockedAt {
     pub gil_id: u32,
     /// Index of the stack that waited in [`ProcessReport::stacks`].
     pub waiter_stack: Option<usize>,
-    /// Id of the thread that had the GIL.
-    pub holder: u32,
-    /// Index of its stack.
+    /// Id of the thread that had the GIL; `None`: it had been dropped, and not yet taken.
+    pub holder: Option<u32>,
+    /// Index of its stack, or of that of the thread that had dropped it.
     pub holder_stack: Option<usize>,
     /// Stretches of waits.
     pub count: u64,

@@ -104,7 +104,7 @@ mod tests {
         process.stacks[1].frames[0].qualified_name =
             Some("App.handle (/srv/app/app.py:12)".to_owned());
         for row in &mut process.waited_at {
-            row.holder = 4_243;
+            row.holder = Some(4_243);
         }
         texts(Side::Holder, &Folded::of(&report(process), Side::Holder));
     }

@@ -12,6 +12,8 @@ use std::{
 const WIDTH: usize = 512;
 /// Stands for a stack that is not known.
 const NOT_READ: &str = "[not read]";
+/// Below the stacks of those who dropped it.
+const NOBODY: &str = "[nobody: dropped, not yet taken]";
 /// Stands for all of them where there is none.
 pub(super) const NOTHING: &str = "[nobody waited for a GIL]";
 
@@ -63,24 +65,31 @@ impl Folded {
             *rest_ns = rest_ns.saturating_add(row.sum_ns);
         }
         let mut unknown_ns = process.blocked_by_unknown_ns;
-        for row in &process.waited_at {
-            if let Some(stack) = stack(process, row.holder_stack) {
-                let root = format!("{};{}", root(process), thread(process, row.holder));
-                self.add(&stacked(&root, stack), row.sum_ns);
-                // Rows of pairs beyond the limit are gone, and their time is in the unknown.
-                let rest_ns = rest_ns.entry(row.holder).or_default();
-                let gone_ns = row.sum_ns.saturating_sub(*rest_ns);
-                *rest_ns = rest_ns.saturating_sub(row.sum_ns);
-                unknown_ns = unknown_ns.saturating_sub(gone_ns);
-            }
-        }
+        let mut nobody_ns = process.blocked_by_nobody_ns;
         let root = root(process);
+        let nobody = format!("{root};{NOBODY}");
+        for row in &process.waited_at {
+            let Some(stack) = stack(process, row.holder_stack) else {
+                continue;
+            };
+            let (below, rest_ns) = match row.holder {
+                Some(holder) => (
+                    format!("{root};{}", thread(process, holder)),
+                    rest_ns.entry(holder).or_default(),
+                ),
+                None => (nobody.clone(), &mut nobody_ns),
+            };
+            self.add(&stacked(&below, stack), row.sum_ns);
+            // Rows of pairs beyond the limit are gone, and their time is in the unknown.
+            let gone_ns = row.sum_ns.saturating_sub(*rest_ns);
+            *rest_ns = rest_ns.saturating_sub(row.sum_ns);
+            unknown_ns = unknown_ns.saturating_sub(gone_ns);
+        }
         for (tid, ns) in rest_ns {
             let thread = thread(process, tid);
             self.add(&format!("{root};{thread};{NOT_READ}"), ns);
         }
-        let nobody = format!("{root};[nobody: dropped, not yet taken]");
-        self.add(&nobody, process.blocked_by_nobody_ns);
+        self.add(&nobody, nobody_ns);
         self.add(&format!("{root};[holder not known]"), unknown_ns);
     }
 

@@ -138,7 +138,7 @@ pub(super) fn process() -> ProcessReport {
             waits_after(Some("eval-loop"), None, 12_345, 1_000),
         ],
         waited_at: waited_at(),
-        waited_at_both_ns: 850 * MS,
+        waited_at_both_ns: 855 * MS,
         other_waited_at: None,
         gil_samples: GilSamples {
             taken: 100,
@@ -211,9 +211,10 @@ fn waited_at() -> Vec<BlockedAt> {
         sum_ns,
     };
     vec![
-        row(Some(0), 4_243, Some(1), 600 * MS),
-        row(Some(1), 4_242, Some(0), 250 * MS),
-        row(Some(0), 4_243, None, 10 * MS),
+        row(Some(0), Some(4_243), Some(1), 600 * MS),
+        row(Some(1), Some(4_242), Some(0), 250 * MS),
+        row(Some(0), Some(4_243), None, 10 * MS),
+        row(Some(0), None, Some(1), 5 * MS),
     ]
 }
 

@@ -194,6 +194,7 @@ impl Watched {
         let gil = &self.gils.iter().find(|known| known.lives)?.gil;
         let small = |offset: u64| u32::try_from(offset).unwrap_or(0);
         let code = layout.in_code;
+        let in_code = code.identity_span();
         Some(FrameOffsets {
             last_holder: fields_of(gil).last_holder,
             locked: match gil.lock {
@@ -224,11 +225,13 @@ impl Watched {
             owner: layout.owner.unwrap_or(0),
             owner_mask: layout.owner.map_or(0, |_| 0xff),
             no_function_from: NO_FUNCTION_FROM.into(),
-            file: small(code.file),
-            name: small(code.name),
+            frame_length: small(layout.frame_span()),
+            code_from: small(in_code.start),
+            code_length: small(in_code.end - in_code.start),
+            file: small(code.file - in_code.start),
+            name: small(code.name - in_code.start),
             name_hash: layout.text.hash(),
-            first_line: small(code.first_line),
-            padding: 0,
+            first_line: small(code.first_line - in_code.start),
         })
     }
 
@@ -255,6 +258,8 @@ impl Watched {
         let python = self.interpreter.as_ref();
         let running = python.map(|python| python.running(self.process.memory()));
         let running = running.unwrap_or_default();
+        let states = python.map(|python| python.sole_states(self.process.memory()));
+        let states = states.unwrap_or_default();
         for thread in self.process.threads()? {
             // One that has ended meanwhile is none of ours.
             let Ok(stat) = thread.stat() else { continue };
@@ -271,6 +276,8 @@ impl Watched {
             let lock = || locks.asleep_on(memory, &thread, functions, now_ns);
             let mut begun = begin::thread(self.process.pid, &thread, &stat, gils, lock, now_ns);
             begun.ns_tid = self.ns_tid(&thread).unwrap_or(0);
+            // It may wait for long before it has a GIL and tells it itself.
+            begun.wait.tstate = states.get(&begun.ns_tid).copied().unwrap_or(0);
             probe.add_thread(&begun)?;
             self.analysis.apply(Event::ThreadStart(ThreadStart {
                 pid: self.process.pid,
@@ -542,8 +549,12 @@ impl Watched {
 
     /// Takes how much longer one stack has waited for another since it was told last.
     pub fn stack_time(&mut self, key: &StackKey, more: &StackTime) {
-        let Some(holder) = self.tid(key.holder_tid) else {
-            return;
+        let holder = match key.holder_tid {
+            NOBODY => None,
+            ns_tid => match self.tid(ns_tid) {
+                None => return,
+                known => known,
+            },
         };
         self.analysis.apply(Event::WaitedAt(WaitedAt {
             gil_id: key.gil_id,

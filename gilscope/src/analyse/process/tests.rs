@@ -390,7 +390,7 @@ fn any_numbers_are_taken() {
         for at_ns in [1, most / 2, most] {
             process.apply(Event::WaitedAt(WaitedAt {
                 gil_id: 0,
-                holder: tid,
+                holder: Some(tid),
                 waiter_stack: 1,
                 holder_stack: 1,
                 count: most,

@@ -76,10 +76,12 @@ impl Case<'_> {
     /// Where those were that had the GIL while others waited, if `counts` for them; else where they were seen to have it.
     pub fn blamed_at(&self, counts: impl Fn(u32) -> bool) -> Option<PythonStack> {
         let rows = self.process.waited_at.iter();
-        let rows = rows.filter(|row| counts(row.holder)).filter_map(|row| {
-            let stack = self.process.stacks.get(row.holder_stack?)?;
-            Some((stack, row.sum_ns))
-        });
+        let rows = rows
+            .filter(|row| row.holder.is_some_and(&counts))
+            .filter_map(|row| {
+                let stack = self.process.stacks.get(row.holder_stack?)?;
+                Some((stack, row.sum_ns))
+            });
         most(rows).or_else(|| {
             let places = self.samples.places().into_iter();
             let places = places.filter(|(tid, ..)| counts(*tid));

@@ -245,6 +245,7 @@ pub fn frames(version: Version, free_threaded: bool) -> Option<FrameLayout> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gilscope_common::frames::SPAN;
 
     #[test]
     fn every_supported_version_and_no_other() {
@@ -254,6 +255,32 @@ mod tests {
             assert_eq!(known(2), minor == 7, "2.{minor}");
             let free_threaded = frames(Version::of(3, minor), true);
             assert_eq!(free_threaded.is_some(), minor == 13, "3.{minor}t");
+        }
+    }
+
+    /// The kernel's side reads no more at a time, and takes fields out of whole words.
+    #[test]
+    fn what_is_read_together_lies_together() {
+        let versions = (6..=15).map(|minor| (3, minor, false));
+        for (major, minor, free_threaded) in versions.chain([(2, 7, false), (3, 13, true)]) {
+            let layout = frames(Version::of(major, minor), free_threaded).unwrap();
+            let (code, of_code) = (layout.in_code, layout.in_code.identity_span());
+            assert!(layout.frame_span() <= SPAN as u64, "{major}.{minor}");
+            assert!(
+                of_code.end - of_code.start <= SPAN as u64,
+                "{major}.{minor}"
+            );
+            let pointers = [layout.previous, layout.code, layout.instruction];
+            let pointers = pointers.into_iter().map(u64::from);
+            for pointer in pointers.chain([code.file, code.name]) {
+                assert_eq!(pointer % 8, 0, "{major}.{minor}");
+            }
+            assert_eq!(code.first_line % 4, 0, "{major}.{minor}");
+            assert!(
+                [code.file, code.name, code.first_line]
+                    .iter()
+                    .all(|at| of_code.contains(at))
+            );
         }
     }
 

@@ -1,6 +1,8 @@
 //! From an interpreter to its threads, from a thread state to the Python functions that the thread runs, and to their names and
 //! lines: offsets in bytes.
 
+use std::ops::Range;
+
 /// Where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameLayout {
@@ -194,7 +196,31 @@ pub const NO_FUNCTION_FROM: u8 = 3;
 /// A generator's, which is complete from its first instruction on (`FRAME_OWNED_BY_GENERATOR`).
 pub const OF_GENERATOR: u8 = 1;
 
+/// The words in which all these fields are.
+fn words(first: u64, last: u64) -> Range<u64> {
+    const WORD: u64 = 8;
+    first / WORD * WORD..(last / WORD + 1) * WORD
+}
+
+impl CodeLayout {
+    /// Where in a code object all that is which tells it from another.
+    pub fn identity_span(&self) -> Range<u64> {
+        let all = [self.file, self.name, self.first_line];
+        words(
+            all.into_iter().fold(u64::MAX, u64::min),
+            all.into_iter().fold(0, u64::max),
+        )
+    }
+}
+
 impl FrameLayout {
+    /// From a frame's beginning on, so many bytes tell what it runs, and who called it.
+    pub fn frame_span(&self) -> u64 {
+        let owner = self.owner.unwrap_or(0);
+        let all = [self.previous, self.code, self.instruction, owner];
+        words(0, all.into_iter().fold(0, u32::max).into()).end
+    }
+
     /// Any object → its number of references, in the word before its type; free-threaded builds keep two of them, elsewhere
     /// (`Include/object.h`, 3.13).
     pub fn references(&self) -> Option<u64> {

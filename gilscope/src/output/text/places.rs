@@ -19,7 +19,7 @@ const FILE: usize = 36;
 
 /// Writes at which lines the GIL was held while others waited, and where those were; nothing if that is known of none.
 pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::Result<()> {
-    let of_holder = sums(process, |row| row.holder_stack, |_| true);
+    let of_holder = sums(process, |row| row.holder_stack, |row| row.holder.is_some());
     if of_holder.is_empty() {
         return Ok(());
     }
@@ -45,14 +45,23 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
             process,
             |row| row.waiter_stack,
             |row| {
-                row.holder_stack
-                    .is_some_and(|index| same_line(process, index, *stack))
+                let line = row.holder.and(row.holder_stack);
+                line.is_some_and(|index| same_line(process, index, *stack))
             },
         );
         if let Some((waiter, sum_ns)) = waiters.first() {
             let first = frames_first(process, *waiter);
             writeln!(out, "    waited for in {first}: {}", time(*sum_ns))?;
         }
+    }
+    let dropped = sums(process, |row| row.holder_stack, |row| row.holder.is_none());
+    if let Some((stack, sum_ns)) = dropped.first() {
+        let first = frames_first(process, *stack);
+        let (time, part) = (time(*sum_ns), part(*sum_ns));
+        writeln!(
+            out,
+            "  Nobody had it yet, mostly after it was dropped in\n  {first}: {time} ({part})"
+        )?;
     }
     writeln!(
         out,
