@@ -39,13 +39,13 @@ pub const NOBODY: u32 = u32::MAX;
 /// within the bound of the accuracy test.
 pub const UNSEEN_TURN_NS: u64 = 20_000;
 
-/// Whether who drops a semaphore takes it again at once, as at the end of each check interval.
+/// Whether who drops a semaphore takes it again at once, as at the end of each check interval. Bits.
 pub mod again {
     /// It does not, or nobody knows.
     pub const NO: u8 = 0;
     /// It will.
     pub const EXPECTED: u8 = 1;
-    /// It has.
+    /// It has, since [`super::Turn::held_ns`].
     pub const TAKEN: u8 = 2;
 }
 
@@ -163,14 +163,20 @@ impl Turn {
         store(off_cpu.until_ns, &mut self.off_cpu.until_ns);
     }
 
-    /// The holder has the GIL: since it has dropped it, if it was to take it again at once.
+    /// The holder has the GIL, and was to take it again at once: so it has had it all the time. Answers whether it was.
     #[inline(always)]
-    fn is_taken_again(&mut self) {
-        if self.again == again::EXPECTED {
+    fn is_taken_again(&mut self) -> bool {
+        if self.again & again::EXPECTED == 0 {
+            return false;
+        }
+        if self.held_ns == 0 || self.held_ns > self.dropped_ns {
             self.held = self.dropped;
             (self.held_ns, self.seen_late) = (self.dropped_ns + 1, 0);
-            self.again = again::TAKEN;
+        } else {
+            store(0, &mut self.dropped_ns);
         }
+        self.again = again::TAKEN;
+        true
     }
 }
 
@@ -231,11 +237,12 @@ impl SeenTurn {
     /// The holder had it at an instant of which a look did not tell, or tells that it was free: who takes it again at once is not seen to.
     #[inline(always)]
     fn had_it_at(&self, at_ns: u64, looked_free: bool) -> bool {
-        let held =
-            load(&self.held_ns) != 0 && load(&self.held_ns) <= at_ns && load(&self.seen_late) == 0;
+        let taken_again = load(&self.again) & again::TAKEN != 0;
+        let is_sure = load(&self.seen_late) == 0 || taken_again;
+        let held = load(&self.held_ns) != 0 && load(&self.held_ns) <= at_ns && is_sure;
         let dropped =
             load(&self.dropped_ns) >= load(&self.held_ns) && load(&self.dropped_ns) <= at_ns;
-        held && !dropped && (!looked_free || load(&self.again) == again::TAKEN)
+        held && !dropped && (!looked_free || taken_again)
     }
 
     /// Nothing of it was missed before the holder had the GIL.
@@ -327,11 +334,11 @@ impl Turns {
     #[inline(always)]
     pub fn has(&mut self, look: &Look) {
         let turn = self.of(look);
-        if turn.held_ns <= turn.dropped_ns && look.now_ns > turn.dropped_ns {
+        let is_new = turn.held_ns <= turn.dropped_ns && look.now_ns > turn.dropped_ns;
+        if is_new && !turn.is_taken_again() {
             turn.was_off_cpu(&look.off_cpu);
             turn.held = look.holders;
             (turn.held_ns, turn.seen_late) = (look.now_ns, 1);
-            turn.is_taken_again();
         }
     }
 
@@ -367,7 +374,7 @@ impl Turns {
     /// The thread that has dropped it will take it again at once.
     #[inline(always)]
     pub fn will_be_taken_again(&mut self, number: u64) {
-        self.last[number as usize % REMEMBERED].again = again::EXPECTED;
+        self.last[number as usize % REMEMBERED].again |= again::EXPECTED;
     }
 
     /// The thread sleeps on it: if it has dropped it, it has not taken it again at once.
@@ -375,7 +382,7 @@ impl Turns {
     pub fn sleeps(&mut self, thread: u32) {
         let turn = &mut self.last[self.changes as usize % REMEMBERED];
         if turn.holder == thread {
-            turn.again = again::NO;
+            turn.again &= !again::EXPECTED;
         }
     }
 
@@ -384,7 +391,7 @@ impl Turns {
     pub fn is_free(&mut self, now_ns: u64) {
         let turn = &mut self.last[self.changes as usize % REMEMBERED];
         if now_ns.saturating_sub(turn.dropped_ns) > UNSEEN_TURN_NS {
-            turn.again = again::NO;
+            turn.again &= !again::EXPECTED;
         }
     }
 
@@ -1247,6 +1254,39 @@ mod tests {
         let (had, free) = ((1, 50, 50), (NOBODY, 10, 10));
         assert_eq!(after_release(true), [had, free, (1, 40, 40)]);
         assert_eq!(after_release(false), [had, free]);
+    }
+
+    /// Where the waiter looks in the moment in which it is free, and in no other: it is not nobody's until the next such moment, though the waiter is in
+    /// line, and nobody needed a call to take it.
+    #[test]
+    fn who_keeps_a_semaphore_is_found_to_have_dropped_it_only() {
+        let until = |is_free: bool| {
+            let (mut turns, mut told) = (Turns::NONE, Vec::new());
+            let mut tell = |piece: &Piece| told.push((piece.holder, piece.ns));
+            let release = |turns: &mut Turns, now_ns| {
+                let number = releases(turns, 1, now_ns);
+                turns.will_be_taken_again(number);
+            };
+            let mut division = Division::NONE;
+            // Another has dropped it, and who has it now got that as nobody looked.
+            looks(&mut turns, 2, 100_000);
+            releases(&mut turns, 2, 150_000);
+            division.look = look(1, NOBODY, 151_000);
+            division.begins();
+            division.in_line_until_ns = u64::MAX;
+            looks(&mut turns, 1, 152_000);
+            for now_ns in [1_150_000, 2_150_000] {
+                release(&mut turns, now_ns);
+            }
+            division.look = match is_free {
+                true => look(turns.changes, NOBODY, 2_151_000),
+                false => looks(&mut turns, 1, 2_151_000),
+            };
+            division.goes_on(&turns, &mut tell);
+            told
+        };
+        assert_eq!(until(true), [(1, 1_998_000), (NOBODY, 1_000)]);
+        assert_eq!(until(false), [(1, 1_999_000)]);
     }
 
     #[test]
