@@ -66,12 +66,14 @@ pub fn both(
     let now_ns = thread.division.look.now_ns;
     let own = thread.wait.tstate;
     let number = thread.division.look.number;
-    let stack = turns.get(number).map(|turn| turn.stack)?;
-    let wants_holder = stack.number == 0 || stack.at_ns + AGAIN_NS <= now_ns;
+    // Where it is not known who has it, nobody else can be looked at.
+    let wants_holder = turns
+        .get(number)
+        .is_some_and(|turn| turn.stack.number == 0 || turn.stack.at_ns + AGAIN_NS <= now_ns);
     if !wants_holder && thread.division.stack.number != 0 {
         return None;
     }
-    if !turns.stacks.allows(now_ns, waited_ns) {
+    if !turns.stacks.allows(now_ns, waited_ns, number) {
         emit::stack_refused();
         return None;
     }
@@ -104,8 +106,12 @@ pub fn own(thread: &Thread, turns: &mut Turns, now_ns: u64) -> Option<()> {
     if turn.number != thread.dropped || turn.stack.at_ns + AGAIN_NS > now_ns {
         return None;
     }
-    let had_ns = now_ns.saturating_sub(turn.held_ns);
-    if !turns.stacks.allows(now_ns, had_ns) {
+    let had_ns = match turn.held_ns {
+        // Since when is not known: not for long, or somebody would have looked.
+        0 => 0,
+        held_ns => now_ns.saturating_sub(held_ns),
+    };
+    if !turns.stacks.allows(now_ns, had_ns, thread.dropped) {
         emit::stack_refused();
         return None;
     }
