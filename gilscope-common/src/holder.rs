@@ -297,9 +297,9 @@ impl StackBudget {
         let is_short = waited_ns < Self::SHORT_NS;
         let limit_ns = match number {
             _ if waited_ns >= Self::LONG_NS => Self::ADVANCE_NS,
-            _ if !is_short || number % 512 == 0 => Self::ANYONE_NS,
-            _ if number % 64 == 0 => Self::ANYONE_NS / 4 * 3,
-            _ if number % 8 == 0 => Self::ANYONE_NS / 4 * 2,
+            _ if !is_short || number.is_multiple_of(512) => Self::ANYONE_NS,
+            _ if number.is_multiple_of(64) => Self::ANYONE_NS / 4 * 3,
+            _ if number.is_multiple_of(8) => Self::ANYONE_NS / 4 * 2,
             _ => Self::ANYONE_NS / 4,
         };
         let allows = self.spent_until_ns < now_ns + limit_ns;
