@@ -81,7 +81,7 @@ pub const fn identity(file: u64, name: u64, name_hash: u64, first_line: u32) -> 
 }
 
 #[inline(always)]
-const fn mix(sum: u64, value: u64) -> u64 {
+pub(crate) const fn mix(sum: u64, value: u64) -> u64 {
     // The golden ratio's bits: odd, and without a pattern.
     (sum.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -19,6 +19,7 @@
 //! the holder did in it.
 
 use crate::{
+    frames::mix,
     parts::{OffCpu, Parts, Snapshot, known},
     sched::{load, store},
 };
@@ -47,6 +48,8 @@ pub mod again {
     pub const EXPECTED: u8 = 1;
     /// It has, since [`super::Turn::held_ns`].
     pub const TAKEN: u8 = 2;
+    /// It has dropped it twice, and when it had taken it in between is not known.
+    pub const MISSED: u8 = 4;
 }
 
 /// What was seen of a holder's turn: when it last got the GIL, and when it last let go of it, whichever came later.
@@ -163,15 +166,17 @@ impl Turn {
         store(off_cpu.until_ns, &mut self.off_cpu.until_ns);
     }
 
-    /// The holder has the GIL, and was to take it again at once: so it has had it all the time. Answers whether it was.
+    /// The holder has the GIL, and was to take it again at once: so it has had it since it is known to have got it. Answers whether it was.
     #[inline(always)]
     fn is_taken_again(&mut self) -> bool {
         if self.again & again::EXPECTED == 0 {
             return false;
         }
-        if self.held_ns == 0 || self.held_ns > self.dropped_ns {
+        let is_missed = self.again & again::MISSED != 0;
+        if self.held_ns == 0 || self.held_ns > self.dropped_ns || is_missed {
+            // It had it before that drop as well.
             self.held = self.dropped;
-            (self.held_ns, self.seen_late) = (self.dropped_ns + 1, 0);
+            (self.held_ns, self.seen_late) = (self.dropped_ns + 1, 1);
         } else {
             store(0, &mut self.dropped_ns);
         }
@@ -281,20 +286,22 @@ impl StackBudget {
     const STACK_FRAMES: u64 = 4;
     /// So much may be spent in advance by who has waited, or had the GIL, for [`StackBudget::LONG_NS`],
     const ADVANCE_NS: u64 = 100_000_000;
-    /// and so much by anyone.
+    /// so much by who has for [`StackBudget::SHORT_NS`], and a quarter to all of that by anyone.
     const ANYONE_NS: u64 = 50_000_000;
     /// See above.
     const LONG_NS: u64 = 1_000_000;
-    /// In less, to read a stack is dear beside what it is about,
+    /// See above. In less, to read a stack is dear beside what it is about,
     const SHORT_NS: u64 = 100_000;
     /// so it counts for so much more: some 3,000 a second.
     const DEARER_NS: u64 = 100_000;
 
     /// Whether somebody who has waited, or had the GIL, for so long may read a stack now, in the turn with this number. Where there is not enough for all of
-    /// the short ones, both sides look at each 8th, 64th or 512th: of those that each chooses for itself, few would have both.
+    /// the short ones, both sides look at each 8th, 64th or 512th: of those that each chooses for itself, few would have both. By no pattern, as threads
+    /// take turns.
     #[inline(always)]
     pub fn allows(&mut self, now_ns: u64, waited_ns: u64, number: u64) -> bool {
         let is_short = waited_ns < Self::SHORT_NS;
+        let number = mix(0, number) >> 32;
         let limit_ns = match number {
             _ if waited_ns >= Self::LONG_NS => Self::ADVANCE_NS,
             _ if !is_short || number.is_multiple_of(512) => Self::ANYONE_NS,
@@ -340,6 +347,9 @@ impl Turns {
         if look.now_ns > turn.dropped_ns && (is_new || look.now_ns < turn.held_ns) {
             turn.held = look.holders;
             (turn.held_ns, turn.seen_late) = (look.now_ns, 0);
+            if is_new {
+                turn.again = again::NO;
+            }
         }
     }
 
@@ -352,6 +362,7 @@ impl Turns {
             turn.was_off_cpu(&look.off_cpu);
             turn.held = look.holders;
             (turn.held_ns, turn.seen_late) = (look.now_ns, 1);
+            turn.again = again::NO;
         }
     }
 
@@ -438,7 +449,10 @@ impl Turns {
             turn.was_off_cpu(&look.off_cpu);
         }
         if signals || turn.signalled == 0 {
-            turn.is_taken_again();
+            let is_second = turn.dropped_ns != 0 && turn.dropped_ns >= turn.held_ns;
+            if !turn.is_taken_again() && is_second {
+                turn.again = again::MISSED;
+            }
             turn.dropped = look.holders;
             store(look.now_ns, &mut turn.dropped_ns);
         }
@@ -1302,6 +1316,62 @@ mod tests {
         assert_eq!(until(false), [(1, 1_999_000)]);
     }
 
+    fn told_until(turns: &Turns, first: Look, last: Look) -> Vec<(u32, u64)> {
+        let (mut division, mut told) = (Division::NONE, Vec::new());
+        (division.look, division.in_line_until_ns) = (first, u64::MAX);
+        division.begins();
+        division.look = last;
+        division.goes_on(turns, &mut |piece| told.push((piece.holder, piece.ns)));
+        told
+    }
+
+    fn check_interval_ends(turns: &mut Turns, thread: u32, now_ns: u64) {
+        let number = releases(turns, thread, now_ns);
+        turns.will_be_taken_again(number);
+    }
+
+    /// It drops it for long, takes it again as nobody looks, and is seen at the end of a check interval: it has not had it all the time.
+    #[test]
+    fn a_drop_before_another_is_not_forgotten() {
+        let mut turns = Turns::NONE;
+        looks(&mut turns, 1, 100_000);
+        releases(&mut turns, 1, 200_000);
+        let first = look(1, NOBODY, 210_000);
+        check_interval_ends(&mut turns, 1, 5_100_000);
+        let last = looks(&mut turns, 1, 5_101_000);
+        // It is not known when it got it.
+        assert_eq!(told_until(&turns, first, last), [(1, 999)]);
+    }
+
+    /// Nor is it nobody's until it is seen first, at the end of a check interval.
+    #[test]
+    fn who_is_first_seen_as_a_check_interval_ends_had_it_before() {
+        let mut turns = Turns::NONE;
+        looks(&mut turns, 2, 100_000);
+        releases(&mut turns, 2, 150_000);
+        let first = look(1, NOBODY, 151_000);
+        check_interval_ends(&mut turns, 1, 1_200_000);
+        check_interval_ends(&mut turns, 1, 1_400_000);
+        let last = looks(&mut turns, 1, 1_500_000);
+        assert_eq!(told_until(&turns, first, last), [(1, 299_999)]);
+    }
+
+    /// What was seen of an earlier check interval says nothing of a drop since.
+    #[test]
+    fn a_drop_after_a_check_interval_is_one() {
+        let mut turns = Turns::NONE;
+        looks(&mut turns, 1, 100_000);
+        check_interval_ends(&mut turns, 1, 200_000);
+        looks(&mut turns, 1, 201_000);
+        releases(&mut turns, 1, 300_000);
+        looks(&mut turns, 1, 5_500_000);
+        releases(&mut turns, 1, 5_700_000);
+        let first = look(1, NOBODY, 5_710_000);
+        releases(&mut turns, 1, 9_100_000);
+        let last = look(1, NOBODY, 9_101_000);
+        assert_eq!(told_until(&turns, first, last), [(NOBODY, 1_000)]);
+    }
+
     #[test]
     fn who_sleeps_on_a_semaphore_has_not_taken_it_again() {
         let mut turns = Turns::NONE;
@@ -1315,11 +1385,13 @@ mod tests {
             } else {
                 again::EXPECTED
             };
-            assert_eq!(turns.get(number).map(|turn| turn.again), Some(expected));
+            let again = turns.get(number).map(|turn| turn.again & again::EXPECTED);
+            assert_eq!(again, Some(expected));
         }
         // Nor if it is free for long.
         turns.is_free(150 + UNSEEN_TURN_NS + 1);
-        assert_eq!(turns.get(1).map(|turn| turn.again), Some(again::NO));
+        let again = turns.get(1).map(|turn| turn.again & again::EXPECTED);
+        assert_eq!(again, Some(again::NO));
     }
 
     /// Between taking it and being named, and between no longer being named and the release.
@@ -1404,6 +1476,7 @@ mod tests {
     fn of_short_turns_the_same_are_looked_at_by_both_sides() {
         const SECOND_NS: u64 = 1_000_000_000;
         let (mut budget, mut one, mut both) = (StackBudget::default(), 0, 0);
+        let mut of_second_thread = 0;
         for turn in 0..100_000_u64 {
             let now_ns = SECOND_NS + turn * 10_000;
             let read = [0, 1_000].map(|after_ns| {
@@ -1415,7 +1488,13 @@ mod tests {
             });
             one += u64::from(read[0] != read[1]);
             both += u64::from(read[0] && read[1]);
+            of_second_thread += u64::from(read[0] && read[1]) * (turn % 2);
         }
+        let of_first_thread = both - of_second_thread;
+        assert!(
+            of_first_thread < 2 * of_second_thread && of_second_thread < 2 * of_first_thread,
+            "{of_first_thread} {of_second_thread}"
+        );
         assert!((3_300..=3_600).contains(&(one + 2 * both)), "{one} {both}");
         assert!(both >= 3 * one, "{one} {both}");
     }

@@ -108,8 +108,8 @@ pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> 
     Some(())
 }
 
-/// The present thread has dropped a GIL, and has been out of it for as long as it takes to wake somebody.
-#[inline(always)]
+/// The present thread has dropped a GIL, and has been out of it for as long as it takes to wake somebody. A function of its own: the programs' stack is small.
+#[inline(never)]
 pub fn has_dropped(thread: &mut Thread) -> Option<()> {
     let turns = turns(thread.tgid, thread.wait.gil_id)?;
     let mut now_ns = filter::now_ns();

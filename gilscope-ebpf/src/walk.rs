@@ -67,10 +67,11 @@ pub fn both(
     let own = thread.wait.tstate;
     let number = thread.division.look.number;
     // Where it is not known who has it, nobody else can be looked at.
-    let wants_holder = turns
-        .get(number)
-        .is_some_and(|turn| turn.stack.number == 0 || turn.stack.at_ns + AGAIN_NS <= now_ns);
-    if !wants_holder && thread.division.stack.number != 0 {
+    let wants_holder = last_holder != 0
+        && turns
+            .get(number)
+            .is_some_and(|turn| turn.stack.number == 0 || turn.stack.at_ns + AGAIN_NS <= now_ns);
+    if !wants_holder && (own == 0 || thread.division.stack.number != 0) {
         return None;
     }
     if !turns.stacks.allows(now_ns, waited_ns, number) {
@@ -116,6 +117,9 @@ pub fn own(thread: &Thread, turns: &mut Turns, now_ns: u64) -> Option<()> {
         return None;
     }
     let offsets = &filter::target(thread.tgid)?.frames;
+    if !is_own(thread.wait.tstate, offsets.thread_id) {
+        return None;
+    }
     let header = header(thread, now_ns);
     read(
         &header,

@@ -159,28 +159,29 @@ fn of_generated(process: &Process<'_>) -> usize {
     met
 }
 
-/// Of all time waited both places were known in 97 to 99.8 % (traces of 5 and 8 s).
+/// Of all time waited both places were known in 96 to 99.8 % (traces of 4 to 8 s); in 91 % on a loaded machine, as it was not known in 6 % who had the GIL.
 #[test]
 fn incidents() {
     need_root();
     for name in ["udp_echo", "idle_pollers", "system_time"] {
-        check_incident(python(), name, 95);
+        check_incident(python(), name, 85, 95);
     }
 }
 
-/// There the GIL is handed on thousands of times a second: of all time waited both were known in 96 to 98 %, but in 0.4 to 4 % where 16 threads compute: few of the stacks are read of
+/// There the GIL is handed on thousands of times a second: of all time waited both were known in 96 to 98 %, but in 0.4 to 15 % where 16 threads compute: few of the stacks are read of
 /// those that have it for microseconds, and it is not known who has it for two thirds of the time, as a wait has more turns than the 64 that are remembered.
 #[test]
 fn incidents_where_they_were() {
     need_root();
     let Some(old) = python_2_7() else { return };
-    for (name, of_all) in [("udp_echo", 85), ("idle_pollers", 85), ("system_time", 0)] {
-        check_incident(&old, name, of_all);
-    }
+    check_incident(&old, "udp_echo", 80, 90);
+    check_incident(&old, "idle_pollers", 80, 90);
+    check_incident(&old, "system_time", 0, 0);
 }
 
-/// Both places are known in so many percent of all time that threads waited, and the one where it was had longest is the cause.
-fn check_incident(python: &Python, name: &str, of_all: u64) {
+/// Both places are known in so many percent of all time that threads waited, and of that of which it is known who had the GIL, or that nobody had; and the one where it was had longest
+/// is the cause.
+fn check_incident(python: &Python, name: &str, of_all: u64, of_known: u64) {
     let program = Program::start(python, &format!("incidents/{name}"), &["--seconds", "600"]);
     let pid = program.truth.processes[0];
     // A shared machine may have no processor to spare for a while.
@@ -204,7 +205,7 @@ fn check_incident(python: &Python, name: &str, of_all: u64) {
             share(known_ns),
             share(nobody_ns)
         );
-        both_ns >= all_ns / 100 * of_all
+        both_ns >= all_ns / 100 * of_all && both_ns >= (known_ns + nobody_ns) / 100 * of_known
     };
     assert!([4, 12, 36].into_iter().any(is_enough), "{name}");
 }

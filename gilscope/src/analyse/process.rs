@@ -158,10 +158,11 @@ impl Process {
             Event::HolderSleeps(said) => self.holder_sleeps(said),
             Event::Stack(number, stack) => self.waited_at.read(number, stack),
             Event::WaitedAt(more) => {
-                if more.holder.is_none_or(|holder| self.is_known(holder))
-                    && let Some((holder, stack)) = more.holder.zip(self.waited_at.add(&more))
-                {
-                    self.storms.blocked_at(holder, stack, more.sum_ns);
+                if more.holder.is_none_or(|holder| self.is_known(holder)) {
+                    let stack = self.waited_at.add(&more);
+                    if let Some((holder, stack)) = more.holder.zip(stack) {
+                        self.storms.blocked_at(holder, stack, more.sum_ns);
+                    }
                 }
             }
             Event::Look(look) => self.look(&look),
