@@ -1288,29 +1288,20 @@ mod tests {
     #[test]
     fn who_keeps_a_semaphore_is_found_to_have_dropped_it_only() {
         let until = |is_free: bool| {
-            let (mut turns, mut told) = (Turns::NONE, Vec::new());
-            let mut tell = |piece: &Piece| told.push((piece.holder, piece.ns));
-            let release = |turns: &mut Turns, now_ns| {
-                let number = releases(turns, 1, now_ns);
-                turns.will_be_taken_again(number);
-            };
-            let mut division = Division::NONE;
+            let mut turns = Turns::NONE;
             // Another has dropped it, and who has it now got that as nobody looked.
             looks(&mut turns, 2, 100_000);
             releases(&mut turns, 2, 150_000);
-            division.look = look(1, NOBODY, 151_000);
-            division.begins();
-            division.in_line_until_ns = u64::MAX;
+            let first = look(1, NOBODY, 151_000);
             looks(&mut turns, 1, 152_000);
             for now_ns in [1_150_000, 2_150_000] {
-                release(&mut turns, now_ns);
+                check_interval_ends(&mut turns, 1, now_ns);
             }
-            division.look = match is_free {
+            let last = match is_free {
                 true => look(turns.changes, NOBODY, 2_151_000),
                 false => looks(&mut turns, 1, 2_151_000),
             };
-            division.goes_on(&turns, &mut tell);
-            told
+            told_until(&turns, first, last)
         };
         assert_eq!(until(true), [(1, 1_998_000), (NOBODY, 1_000)]);
         assert_eq!(until(false), [(1, 1_999_000)]);

@@ -498,12 +498,8 @@ impl Watched {
 
     /// Takes what the kernel has counted so far of a thread that waited and one that had the GIL.
     pub fn blocked(&mut self, key: &BlockedKey, blocked: &Blocked) {
-        let holder = match key.holder {
-            NOBODY => None,
-            ns_tid => match self.tid(ns_tid) {
-                Some(tid) => Some(tid),
-                None => return,
-            },
+        let Some(holder) = self.holder(key.holder) else {
+            return;
         };
         self.analysis.apply(Event::Blocking(Blocking {
             waiter: key.tid,
@@ -549,12 +545,8 @@ impl Watched {
 
     /// Takes how much longer one stack has waited for another since it was told last.
     pub fn stack_time(&mut self, key: &StackKey, more: &StackTime) {
-        let holder = match key.holder_tid {
-            NOBODY => None,
-            ns_tid => match self.tid(ns_tid) {
-                None => return,
-                known => known,
-            },
+        let Some(holder) = self.holder(key.holder_tid) else {
+            return;
         };
         self.analysis.apply(Event::WaitedAt(WaitedAt {
             gil_id: key.gil_id,
@@ -630,6 +622,14 @@ impl Watched {
                 gil_id,
                 seen,
             }));
+        }
+    }
+
+    /// A holder as the kernel tells it: a thread, or nobody; `None` where it is no thread that is known.
+    fn holder(&mut self, ns_tid: u32) -> Option<Option<u32>> {
+        match ns_tid {
+            NOBODY => Some(None),
+            ns_tid => self.tid(ns_tid).map(Some),
         }
     }
 
