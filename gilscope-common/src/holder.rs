@@ -20,6 +20,7 @@
 
 use crate::{
     frames::mix,
+    history::HadMore,
     parts::{OffCpu, Parts, Snapshot, known},
     sched::{load, store},
 };
@@ -139,7 +140,7 @@ impl Turn {
 
     /// For how long of a stretch after its drop nobody had the GIL, as far as is known.
     #[inline(always)]
-    fn free_ns(&self, since_ns: u64, until_ns: u64) -> u64 {
+    pub(crate) fn free_ns(&self, since_ns: u64, until_ns: u64) -> u64 {
         // In this order: the end of a call is told after its beginning.
         let dropping_until_ns = load(&self.dropping_until_ns).min(until_ns);
         let dropping_since_ns = load(&self.dropped_ns).max(since_ns);
@@ -266,8 +267,10 @@ pub struct Turns {
     pub last: [Turn; REMEMBERED],
     /// What may be spent on reading stacks.
     pub stacks: StackBudget,
-    /// Of a semaphore, the number of the present turn.
+    /// Of a semaphore, the number of the present turn,
     pub changes: u64,
+    /// and of the first one that no checkpoint has.
+    pub settled: u64,
 }
 
 /// How many frames of stacks may be read for a GIL: so many a second, and what was not used of late, up to a limit. Some of it is kept for
@@ -330,6 +333,7 @@ impl Turns {
         last: [Turn::NONE; REMEMBERED],
         stacks: StackBudget { spent_until_ns: 0 },
         changes: 0,
+        settled: 0,
     };
 
     /// The turn with this number, if it is remembered.
@@ -552,6 +556,8 @@ pub struct Division {
     pub look: Look,
     /// The turn by which it is divided.
     pub turn: SeenTurn,
+    /// What a thread had in turns that are no longer remembered.
+    pub more: HadMore,
 }
 
 impl Division {
@@ -569,6 +575,7 @@ impl Division {
         stack: StackRead::NONE,
         look: Look::NONE,
         turn: SeenTurn::NONE,
+        more: HadMore::NONE,
     };
 }
 
@@ -640,9 +647,28 @@ pub struct Blocked {
     pub runnable_ns: u64,
     /// In which it was asleep. What is missing to the sum is not known.
     pub asleep_ns: u64,
+    /// Of parts that were told by their sum, how long one was at most: if that is more than `max_ns`, the longest is not known.
+    pub most_ns: u64,
 }
 
 impl Blocked {
+    /// The longest part, if it is known.
+    pub fn longest_ns(&self) -> Option<u64> {
+        (self.most_ns <= self.max_ns).then_some(self.max_ns)
+    }
+
+    /// Parts that are told by their sum.
+    #[inline(always)]
+    pub fn add_all(&mut self, more: &HadMore) {
+        self.parts += u64::from(more.turns);
+        self.sum_ns += more.ns;
+        self.max_ns = self.max_ns.max(more.max_ns);
+        self.most_ns = self.most_ns.max(more.most_ns);
+        self.on_cpu_ns += more.on_cpu_ns;
+        self.runnable_ns += more.runnable_ns;
+        self.asleep_ns += more.asleep_ns;
+    }
+
     /// A part begins with this piece, or becomes longer by it.
     #[inline(always)]
     pub fn add(&mut self, piece: &Piece) {
@@ -703,12 +729,18 @@ impl Division {
         self.stack = StackRead::NONE;
     }
 
+    /// Turns since the last look are no longer remembered.
+    #[inline(always)]
+    pub fn has_missed_turns(&self) -> bool {
+        self.look.number.wrapping_sub(self.number) >= REMEMBERED as u64
+    }
+
     /// The wait goes on until this look, or is over: tells for each holder that is known, and for [`NOBODY`], the pieces that are its since the last
     /// look. What it works with is in memory, so that the verifier follows it once.
     #[inline(never)]
     pub fn goes_on(&mut self, turns: &Turns, tell: &mut impl FnMut(&Piece)) {
         // What is no longer remembered is not known; the rest is.
-        if self.look.number.wrapping_sub(self.number) >= REMEMBERED as u64 {
+        if self.has_missed_turns() {
             self.holder_is(UNKNOWN);
             self.number = self.look.number.wrapping_sub(REMEMBERED as u64 - 1);
         }
@@ -866,11 +898,11 @@ impl Division {
 
 const _: () = {
     assert!(size_of::<Turn>() == 136);
-    assert!(size_of::<Turns>() == 8720);
+    assert!(size_of::<Turns>() == 8728);
     assert!(size_of::<SeenTurn>() == 40);
-    assert!(size_of::<Division>() == 200);
+    assert!(size_of::<Division>() == 256);
     assert!(size_of::<BlockedKey>() == 24);
-    assert!(size_of::<Blocked>() == 48);
+    assert!(size_of::<Blocked>() == 56);
     assert!(size_of::<SleepKey>() == 32);
     assert!(size_of::<Sleeps>() == 16);
 };

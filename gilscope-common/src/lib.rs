@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 pub mod frames;
+pub mod history;
 pub mod holder;
 pub mod lock;
 pub mod maps;

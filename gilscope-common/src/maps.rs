@@ -384,6 +384,8 @@ mod user {
         crate::holder::Turns,
         crate::holder::BlockedKey,
         crate::holder::Blocked,
+        crate::history::Checkpoint,
+        crate::history::CheckpointKey,
         crate::records::Header,
         crate::records::IntervalRecord,
         crate::records::ThreadEndRecord,
@@ -404,7 +406,7 @@ const _: () = {
     assert!(size_of::<Sched>() == 64);
     assert!(size_of::<Wait>() == 272);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 760);
+    assert!(size_of::<Thread>() == 816);
     assert!(size_of::<TidKey>() == 8);
     assert!(size_of::<StackKey>() == 32);
     assert!(size_of::<StackTime>() == 16);

@@ -2,6 +2,7 @@
 
 use aya_ebpf::helpers::bpf_probe_read_user;
 use gilscope_common::{
+    history::HadMore,
     holder::{Blocked, BlockedKey, Look, NOBODY, Piece, SleepKey, Sleeps, Turns, UNKNOWN},
     maps::{GilKey, Target, Thread, WordInfo},
     parts::{OffCpu, known},
@@ -9,7 +10,7 @@ use gilscope_common::{
 };
 
 use crate::{
-    filter,
+    filter, history,
     maps::{BLOCKED, SLEEPS, TURNS},
     walk,
 };
@@ -93,6 +94,7 @@ pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> 
     thread.slept.has_gil();
     let now_ns = filter::now_ns();
     let turns = turns(thread.tgid, gil_id)?;
+    history::settles(turns, thread.tgid, gil_id);
     let number = turns.turn_released_by(filter::own_tid(thread)?);
     if finished {
         took(thread, gil_id, number);
@@ -164,11 +166,15 @@ fn goes_on(thread: &mut Thread, view: &GilView, now_ns: u64) -> Option<()> {
         division,
         blocked: key,
         stacks,
+        wait,
         ..
     } = thread;
     (key.started_ns, key.tgid, key.tid) = (thread.started_ns, thread.tgid, thread.tid);
     (stacks.waiter, stacks.tgid) = (division.stack.number, thread.tgid);
     (key.gil_id, stacks.gil_id) = (gil_id, gil_id);
+    if wait.word == word::SEMAPHORE && division.has_missed_turns() {
+        history::skips(division, key);
+    }
     let turns = &*turns;
     division.goes_on(turns, &mut |piece| {
         key.holder = piece.holder;
@@ -194,6 +200,21 @@ fn blocked(key: &BlockedKey, piece: &Piece) {
     }
     if piece.parts.asleep_ns > 0 {
         slept(key, piece);
+    }
+}
+
+/// Many turns of a holder's, of which only the sums are known.
+#[inline(never)]
+pub fn blocked_by_turns(key: &BlockedKey, more: &HadMore) {
+    match BLOCKED.get_ptr_mut(key) {
+        // SAFETY: only the waiter itself writes its rows.
+        Some(blocked) => unsafe { (*blocked).add_all(more) },
+        None => {
+            let mut blocked = Blocked::default();
+            blocked.add_all(more);
+            // What finds no room is known of nobody.
+            let _ = BLOCKED.insert(key, blocked, 0);
+        }
     }
 }
 

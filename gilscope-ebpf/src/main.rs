@@ -20,6 +20,7 @@ mod filter;
 mod frames;
 mod futex;
 mod gil;
+mod history;
 mod holder;
 mod lock;
 mod maps;

@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use gilscope_common::{
+    history::{Checkpoint, CheckpointKey},
     holder::{Blocked, BlockedKey, SleepKey, Sleeps, Turns},
     maps::{
         CallerKey, Counters, GilKey, StackKey, StackTime, Target, Thread, TidKey, Totals,
@@ -40,6 +41,11 @@ pub static TOTALS: HashMap<TotalsKey, Totals> = HashMap::with_max_entries(16384,
 /// Who had their GILs last. User space makes the entries.
 #[map]
 pub static TURNS: HashMap<GilKey, Turns> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+
+/// What each thread had had of a semaphore by a turn of it. User space makes the entries.
+#[map]
+pub static HISTORY: HashMap<CheckpointKey, Checkpoint> =
+    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 
 /// Who had a GIL while a thread waited for it.
 #[map]

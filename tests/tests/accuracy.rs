@@ -10,8 +10,9 @@ use gilscope_tests::{
 };
 
 /// Long enough for a thousand waits, but for `spin` and `convoy`, of which only number and total are judged then.
-const RUNS: [(&str, f64); 5] = [
+const RUNS: [(&str, f64); 6] = [
     ("spin", 6.0),
+    ("crowd", 2.0),
     ("pipe", 2.0),
     ("churn", 2.0),
     ("convoy", 3.0),

@@ -22,7 +22,7 @@ pub struct Args {
     /// Only these workloads
     #[arg(long, value_parser = WORKLOADS)]
     workload: Vec<String>,
-    /// Length of a run [default: enough for 1,000 waits: 5 of pipe and churn, 10 of convoy, 20 of spin and pollers]
+    /// Length of a run [default: enough for 1,000 waits: 5 of crowd, pipe and churn, 10 of convoy, 20 of spin and pollers]
     #[arg(long)]
     seconds: Option<f64>,
     /// Write the table into README.md and docs/accuracy.md as well, between their markers
@@ -99,7 +99,7 @@ fn programs() -> Programs {
 
 fn default_seconds(workload: &str) -> f64 {
     match workload {
-        "pipe" | "churn" => 5.0,
+        "crowd" | "pipe" | "churn" => 5.0,
         "convoy" => 10.0,
         _ => 20.0,
     }

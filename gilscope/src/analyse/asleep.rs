@@ -105,7 +105,7 @@ mod tests {
             holder,
             count: 1,
             sum_ns: asleep_ns,
-            max_ns: asleep_ns,
+            max_ns: Some(asleep_ns),
             on_cpu_ns: 0,
             runnable_ns: 0,
             asleep_ns,

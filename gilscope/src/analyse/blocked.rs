@@ -77,7 +77,7 @@ mod tests {
             holder: Some(holder),
             parts: 1,
             sum_ns,
-            max_ns: sum_ns,
+            max_ns: Some(sum_ns),
             on_cpu_ns: sum_ns / 2,
             runnable_ns: sum_ns / 10,
             asleep_ns: sum_ns / 5,

@@ -136,8 +136,8 @@ pub struct Blocking {
     pub parts: u64,
     /// Their time.
     pub sum_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
+    /// The longest, if it is known.
+    pub max_ns: Option<u64>,
     /// Of their time, that in which the holder was on the CPU.
     pub on_cpu_ns: u64,
     /// In which it was runnable.

@@ -163,8 +163,8 @@ pub struct BlockedBy {
     pub count: u64,
     /// Their time.
     pub sum_ns: u64,
-    /// The longest.
-    pub max_ns: u64,
+    /// The longest; `None` if it is not known, where it was one of many of which only the sum is.
+    pub max_ns: Option<u64>,
     /// Of their time, that in which the holder was on the CPU.
     pub on_cpu_ns: u64,
     /// In which it was runnable: preempted, or woken and not yet scheduled.

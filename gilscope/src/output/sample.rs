@@ -260,7 +260,7 @@ fn blocked_by(waiter: u32, holder: u32, sum_ns: u64) -> BlockedBy {
         holder,
         count: 120,
         sum_ns,
-        max_ns: 12 * MS,
+        max_ns: Some(12 * MS),
         on_cpu_ns: sum_ns / 10 * 7,
         runnable_ns: sum_ns / 10,
         asleep_ns: sum_ns / 10,

@@ -22,6 +22,7 @@ use aya::{
     util::online_cpus,
 };
 use gilscope_common::{
+    history::{CHECKPOINTS, Checkpoint, CheckpointKey},
     holder::{Blocked, BlockedKey, SleepKey, Sleeps, Turns},
     maps::{
         CallerKey, Counters, GilKey, StackKey, StackTime, Target, Thread, TidKey, Totals,
@@ -83,6 +84,7 @@ pub struct Probe {
     tids: HashMap<MapData, TidKey, u32>,
     totals: HashMap<MapData, TotalsKey, Totals>,
     turns: HashMap<MapData, GilKey, Turns>,
+    history: HashMap<MapData, CheckpointKey, Checkpoint>,
     blocked: HashMap<MapData, BlockedKey, Blocked>,
     sleeps: HashMap<MapData, SleepKey, Sleeps>,
     stack_times: HashMap<MapData, StackKey, StackTime>,
@@ -134,6 +136,7 @@ impl Probe {
             tids: take(&mut ebpf, "TIDS")?,
             totals: take(&mut ebpf, "TOTALS")?,
             turns: take(&mut ebpf, "TURNS")?,
+            history: take(&mut ebpf, "HISTORY")?,
             blocked: take(&mut ebpf, "BLOCKED")?,
             sleeps: take(&mut ebpf, "SLEEPS")?,
             stack_times: take(&mut ebpf, "STACK_TIMES")?,
@@ -288,6 +291,15 @@ impl Probe {
         self.turns
             .insert(GilKey { tgid: pid, gil_id }, Turns::NONE, 0)
             .map_err(|error| map_error("write", "TURNS", &error))?;
+        if let GilLock::Semaphore { .. } = gil.lock {
+            for key in checkpoints(pid, gil_id) {
+                // Without, less is known of its longest waits.
+                if let Err(error) = self.history.insert(key, Checkpoint::NONE, 0) {
+                    log::debug!("{}", map_error("write", "HISTORY", &error));
+                    break;
+                }
+            }
+        }
         for (address, word) in words_of(gil, source) {
             let key = WordKey {
                 address,
@@ -313,6 +325,11 @@ impl Probe {
     pub fn unwatch(&mut self, pid: u32, gil_id: u32, gil: &Gil, source: WaitSource) {
         // What is not there any more is as good as removed.
         let _ = self.turns.remove(&GilKey { tgid: pid, gil_id });
+        if let GilLock::Semaphore { .. } = gil.lock {
+            for key in checkpoints(pid, gil_id) {
+                let _ = self.history.remove(&key);
+            }
+        }
         for (address, _) in words_of(gil, source) {
             let key = WordKey {
                 address,
@@ -501,6 +518,15 @@ fn mutex_owner_of(gil: &Gil) -> u64 {
 }
 
 /// The addresses by which the programs know a GIL, and what each is.
+/// Those of a semaphore, and one that stays empty.
+fn checkpoints(tgid: u32, gil_id: u32) -> impl Iterator<Item = CheckpointKey> {
+    (0..=CHECKPOINTS as u32).map(move |index| CheckpointKey {
+        tgid,
+        gil_id,
+        index,
+    })
+}
+
 fn words_of(gil: &Gil, source: WaitSource) -> Vec<(u64, u32)> {
     match &gil.lock {
         GilLock::Condvar(lock) => words_of_condvars(lock, source),

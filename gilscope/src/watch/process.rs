@@ -508,7 +508,7 @@ impl Watched {
             holder,
             parts: blocked.parts,
             sum_ns: blocked.sum_ns,
-            max_ns: blocked.max_ns,
+            max_ns: blocked.longest_ns(),
             on_cpu_ns: blocked.on_cpu_ns,
             runnable_ns: blocked.runnable_ns,
             asleep_ns: blocked.asleep_ns,

@@ -18,7 +18,7 @@ pub use run::Programs;
 pub use table::{between_markers, markdown};
 
 /// The workloads that waits are judged on, in the order of the table.
-pub const WORKLOADS: [&str; 5] = ["spin", "pipe", "churn", "convoy", "pollers"];
+pub const WORKLOADS: [&str; 6] = ["spin", "crowd", "pipe", "churn", "convoy", "pollers"];
 
 /// Fewer waits than this say nothing of percentiles, nor of a thread.
 pub const JUDGED_FROM: u64 = 1_000;

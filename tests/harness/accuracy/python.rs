@@ -45,6 +45,8 @@ impl Python {
     /// Whether this workload is for it: those that are stripped, which differ in how the GIL is found, have two.
     pub fn is_judged_on(&self, workload: &str) -> bool {
         match self.name.split_once('-') {
+            // It is about how often a semaphore is handed on.
+            _ if workload == "crowd" => self.has_semaphore() && !self.stripped,
             // It has no ctypes.
             Some(("musl", _)) => workload != "churn",
             _ => !self.stripped || ["spin", "churn"].contains(&workload),

@@ -378,7 +378,7 @@ fn holder(tid: u32) -> Blocking {
         holder: Some(tid),
         parts: 1,
         sum_ns: 0,
-        max_ns: 0,
+        max_ns: Some(0),
         on_cpu_ns: 0,
         runnable_ns: 0,
         asleep_ns: 0,

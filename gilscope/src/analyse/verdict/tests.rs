@@ -109,7 +109,7 @@ fn blocked_by(waiter: u32, holder: u32, count: u64, on_cpu_ms: u64) -> BlockedBy
         holder,
         count,
         sum_ns: on_cpu_ms * MS,
-        max_ns: 0,
+        max_ns: Some(0),
         on_cpu_ns: on_cpu_ms * MS,
         runnable_ns: 0,
         asleep_ns: 0,

@@ -18,7 +18,9 @@ const CALLS: usize = 3;
 #[derive(Default)]
 struct Held {
     sum_ns: u64,
+    /// Of the rows of which it is known.
     max_ns: u64,
+    max_is_unknown: bool,
     waiters: u64,
     on_cpu_ns: u64,
     runnable_ns: u64,
@@ -28,11 +30,19 @@ struct Held {
 impl Held {
     fn add(&mut self, row: &BlockedBy) {
         self.sum_ns = self.sum_ns.saturating_add(row.sum_ns);
-        self.max_ns = row.max_ns.max(self.max_ns);
+        self.max_ns = row.max_ns.unwrap_or(0).max(self.max_ns);
+        self.max_is_unknown |= row.max_ns.is_none();
         self.waiters += 1;
         self.on_cpu_ns = self.on_cpu_ns.saturating_add(row.on_cpu_ns);
         self.runnable_ns = self.runnable_ns.saturating_add(row.runnable_ns);
         self.asleep_ns = self.asleep_ns.saturating_add(row.asleep_ns);
+    }
+
+    fn longest(&self) -> String {
+        match self.max_is_unknown {
+            true => String::new(),
+            false => format!("longest {}, ", time(self.max_ns)),
+        }
     }
 
     /// On the CPU, runnable, asleep and in what, not known; what is nothing is left out.
@@ -79,11 +89,11 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
     for (tid, held) in holders.iter().take(WORST) {
         writeln!(
             out,
-            "  {tid} {}: {} ({}), longest {}, {}",
+            "  {tid} {}: {} ({}), {}{}",
             called(process, *tid),
             time(held.sum_ns),
             part(held.sum_ns, waited_ns),
-            time(held.max_ns),
+            held.longest(),
             counted(held.waiters, "waiter"),
         )?;
         writeln!(out, "    {}", held.doing(&calls(process, *tid)))?;
