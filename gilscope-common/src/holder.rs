@@ -41,6 +41,9 @@ pub const NOBODY: u32 = u32::MAX;
 /// within the bound of the accuracy test.
 pub const UNSEEN_TURN_NS: u64 = 20_000;
 
+/// From when a semaphore is free until the call tells that by which it was released: less, unless its thread is interrupted in between.
+const TOLD_LATE_NS: u64 = 5_000;
+
 /// Whether who drops a semaphore takes it again at once, as at the end of each check interval. Bits.
 pub mod again {
     /// It does not, or nobody knows.
@@ -156,6 +159,21 @@ impl Turn {
         } else {
             free_ns
         }
+    }
+
+    /// Nothing has been seen of it yet.
+    #[inline(always)]
+    fn is_unseen(&self) -> bool {
+        self.held_ns == 0 && self.dropped_ns == 0
+    }
+
+    /// It is seen first, and began as [`Look::took_again_ns`] says. Its holder has been on the CPU since.
+    #[inline(always)]
+    fn took_again(&mut self, look: &Look) {
+        self.held = look.holders;
+        let ns = look.now_ns - look.took_again_ns;
+        self.held.on_cpu_ns = self.held.on_cpu_ns.saturating_sub(ns);
+        self.held_ns = look.took_again_ns;
     }
 
     /// Its holder is seen first, or again after a drop.
@@ -360,7 +378,11 @@ impl Turns {
     /// The thread is seen to have the GIL.
     #[inline(always)]
     pub fn has(&mut self, look: &Look) {
+        let took_again = self.took_again(look);
         let turn = self.of(look);
+        if took_again && turn.is_unseen() {
+            return turn.took_again(look);
+        }
         let is_new = turn.held_ns <= turn.dropped_ns && look.now_ns > turn.dropped_ns;
         if is_new && !turn.is_taken_again() {
             turn.was_off_cpu(&look.off_cpu);
@@ -368,6 +390,18 @@ impl Turns {
             (turn.held_ns, turn.seen_late) = (look.now_ns, 1);
             turn.again = again::NO;
         }
+    }
+
+    /// Who has a semaphore took it as soon as it was back from releasing it: it has not slept on it since. Another had it meanwhile. Not if that let go of it
+    /// later: then it was elsewhere before.
+    #[inline(always)]
+    fn took_again(&self, look: &Look) -> bool {
+        let last = self.at(look.number.wrapping_sub(1));
+        look.took_again_ns != 0
+            && look.took_again_ns < look.now_ns
+            && last.number == look.number.wrapping_sub(1)
+            && last.dropped_ns != 0
+            && last.dropped_ns < look.took_again_ns + TOLD_LATE_NS
     }
 
     /// Of a semaphore, the number of the turn of the thread that is seen to have it.
@@ -448,9 +482,13 @@ impl Turns {
     /// It has dropped the GIL, as is told by the signal if there are waiters, and again by unlocking the mutex.
     #[inline(always)]
     pub fn dropped(&mut self, look: &Look, signals: bool) {
+        let took_again = self.took_again(look);
         let turn = self.of(look);
-        if turn.held_ns == 0 && turn.dropped_ns == 0 {
-            turn.was_off_cpu(&look.off_cpu);
+        if turn.is_unseen() {
+            match took_again {
+                true => turn.took_again(look),
+                false => turn.was_off_cpu(&look.off_cpu),
+            }
         }
         if signals || turn.signalled == 0 {
             let is_second = turn.dropped_ns != 0 && turn.dropped_ns >= turn.held_ns;
@@ -513,6 +551,8 @@ pub struct Look {
     pub holders: Snapshot,
     /// When it was off the CPU last.
     pub off_cpu: OffCpu,
+    /// When it came back from releasing a semaphore to take it again at once, and has not slept since; 0: it did not.
+    pub took_again_ns: u64,
 }
 
 impl Look {
@@ -524,7 +564,20 @@ impl Look {
         padding: 0,
         holders: Snapshot::NONE,
         off_cpu: OffCpu::NONE,
+        took_again_ns: 0,
     };
+}
+
+impl Look {
+    /// Since when the holder has it, if it was to take it again at once: it has been on the CPU since then.
+    #[inline(always)]
+    pub fn took_again(&mut self, takes_again_ns: u64) {
+        let on_cpu_since_ns = self.off_cpu.until_ns;
+        self.took_again_ns = match on_cpu_since_ns != 0 && on_cpu_since_ns < takes_again_ns {
+            true => takes_again_ns,
+            false => 0,
+        };
+    }
 }
 
 /// How far a thread's wait has been divided.
@@ -900,7 +953,7 @@ const _: () = {
     assert!(size_of::<Turn>() == 136);
     assert!(size_of::<Turns>() == 8728);
     assert!(size_of::<SeenTurn>() == 40);
-    assert!(size_of::<Division>() == 256);
+    assert!(size_of::<Division>() == 264);
     assert!(size_of::<BlockedKey>() == 24);
     assert!(size_of::<Blocked>() == 56);
     assert!(size_of::<SleepKey>() == 32);
@@ -1393,6 +1446,68 @@ mod tests {
         releases(&mut turns, 1, 9_100_000);
         let last = look(1, NOBODY, 9_101_000);
         assert_eq!(told_until(&turns, first, last), [(NOBODY, 1_000)]);
+    }
+
+    /// A release at the end of its check interval lasts until 5,000, and another has the semaphore for a time meanwhile.
+    #[test]
+    fn who_takes_a_semaphore_again_after_another_had_it() {
+        let until = |other_released_ns: u64, on_cpu_since_ns: u64, is_seen: bool| {
+            let mut turns = Turns::NONE;
+            let first = looks(&mut turns, 1, 1_000);
+            check_interval_ends(&mut turns, 1, 2_000);
+            looks(&mut turns, 2, 3_000);
+            releases(&mut turns, 2, other_released_ns);
+            let mut sees = |now_ns: u64| {
+                let mut look = Look {
+                    off_cpu: OffCpu {
+                        from_ns: 400,
+                        until_ns: on_cpu_since_ns,
+                    },
+                    ..look(turns.turn_of(1), 1, now_ns)
+                };
+                look.took_again(5_000);
+                match now_ns {
+                    9_000 => turns.dropped(&look, true),
+                    _ => turns.has(&look),
+                }
+            };
+            if is_seen {
+                sees(8_000);
+            }
+            sees(9_000);
+            let last = look(turns.changes, NOBODY, 9_500);
+            told_until(&turns, first, last)
+        };
+        for is_seen in [true, false] {
+            let told = until(4_000, 500, is_seen);
+            let all = [
+                (1, 1_000),
+                (2, 1_000),
+                (NOBODY, 1_000),
+                (1, 4_000),
+                (NOBODY, 500),
+            ];
+            assert_eq!(told, all, "{is_seen}");
+        }
+        // The call tells a little later that it was released.
+        assert_eq!(until(5_200, 500, false)[2..], [(1, 3_800), (NOBODY, 500)]);
+        // Off the CPU until 6,000, it took it after that; or how long it has been there is not known.
+        let told = until(4_000, 6_000, false);
+        assert_eq!(told[2..], [(NOBODY, 2_000), (NOBODY, 500)]);
+        assert_eq!(until(4_000, 0, false)[2..], [(NOBODY, 500)]);
+        // Another has had it for longer.
+        let mut turns = Turns::NONE;
+        let first = looks(&mut turns, 2, 1_000);
+        releases(&mut turns, 2, 50_000);
+        let mut late = look(turns.turn_of(1), 1, 60_000);
+        late.off_cpu = OffCpu {
+            from_ns: 400,
+            until_ns: 500,
+        };
+        late.took_again(5_000);
+        turns.dropped(&late, true);
+        let told = told_until(&turns, first, look(turns.changes, NOBODY, 60_500));
+        assert_eq!(told, [(2, 49_000), (NOBODY, 500)]);
     }
 
     #[test]

@@ -181,6 +181,9 @@ pub struct Thread {
     pub sched: Sched,
     /// The number of the turn in which it has dropped a GIL last, where others were woken for that.
     pub dropped: u64,
+    /// When it came back from the call by which it released a semaphore at the end of its check interval, to take it again at once; 0: it has not done that last,
+    /// or has slept on it since.
+    pub takes_again_ns: u64,
     /// Whose its present wait for a GIL is.
     pub division: Division,
     /// The row of `BLOCKED` that is written. Here and not on the stack, which the verifier follows: in each round of the division
@@ -406,7 +409,7 @@ const _: () = {
     assert!(size_of::<Sched>() == 64);
     assert!(size_of::<Wait>() == 272);
     assert!(size_of::<Lock>() == 112);
-    assert!(size_of::<Thread>() == 816);
+    assert!(size_of::<Thread>() == 832);
     assert!(size_of::<TidKey>() == 8);
     assert!(size_of::<StackKey>() == 32);
     assert!(size_of::<StackTime>() == 16);

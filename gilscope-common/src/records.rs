@@ -137,6 +137,6 @@ const _: () = {
     assert!(size_of::<Header>() == 24);
     assert!(size_of::<IntervalRecord>() == 40);
     assert!(size_of::<LockRecord>() == 72);
-    assert!(size_of::<ThreadEndRecord>() == 864);
+    assert!(size_of::<ThreadEndRecord>() == 880);
     assert!(size_of::<ForkRecord>() == 32);
 };

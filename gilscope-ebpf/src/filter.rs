@@ -69,6 +69,7 @@ static UNKNOWN: Thread = Thread {
     ended_ns: 0,
     sched: Sched::seen(0, state::UNKNOWN),
     dropped: 0,
+    takes_again_ns: 0,
     division: Division::NONE,
     blocked: BlockedKey::NONE,
     stacks: StackKey::NONE,

@@ -21,6 +21,9 @@ const GLIBC_TID: u64 = 0x2d0;
 /// Longer than a look takes, on an emulated machine too, from the moment that is looked at until the GIL's fields are read.
 const LOOK_TAKES_NS: u64 = 100_000;
 
+/// Of [`Thread::takes_again_ns`]: it is in the call. At this time no thread was on the CPU since before.
+const RELEASING: u64 = 1;
+
 #[inline(always)]
 fn turns(tgid: u32, gil_id: u32) -> Option<&'static mut Turns> {
     // SAFETY: an entry lasts as long as its process is traced. Who reads a turn while it is written sees by its number
@@ -38,6 +41,7 @@ fn looks_at_itself(thread: &mut Thread, number: u64, now_ns: u64) -> Option<()> 
     (look.number, look.holder, look.now_ns) = (number, holder, now_ns);
     thread.sched.look(now_ns, &mut look.holders);
     look.off_cpu = thread.sched.was_off_cpu();
+    look.took_again(thread.takes_again_ns);
     Some(())
 }
 
@@ -103,9 +107,11 @@ pub fn releases(thread: &mut Thread, gil_id: u32, finished: bool) -> Option<()> 
     turns.dropped(&thread.division.look, true);
     thread.dropped = number;
     let offsets = &filter::target(thread.tgid)?.semaphore;
+    thread.takes_again_ns = 0;
     let interval: u32 = read(offsets.check_interval)?;
     if read(offsets.ticker) == Some(interval) {
         turns.will_be_taken_again(number);
+        thread.takes_again_ns = RELEASING;
     }
     Some(())
 }
@@ -119,6 +125,9 @@ pub fn has_dropped(thread: &mut Thread) -> Option<()> {
         now_ns = filter::now_ns();
     }
     turns.was_dropping(&thread.division.look, now_ns);
+    if thread.takes_again_ns == RELEASING {
+        thread.takes_again_ns = now_ns;
+    }
     Some(())
 }
 
@@ -133,6 +142,7 @@ pub fn waits(thread: &mut Thread, info: &WordInfo, view: &GilView, now_ns: u64) 
         && let Some(own) = filter::own_tid(thread)
     {
         turns.sleeps(own);
+        thread.takes_again_ns = 0;
     }
     // In a wait that goes on, those who wait as well profit.
     if looks(thread, view, info.gil_id, now_ns).is_some() && thread.wait.start_ns == now_ns {
@@ -300,12 +310,14 @@ fn has_now(thread: &Thread, turns: &mut Turns, view: &GilView, now_ns: u64) -> O
 fn looks_at_holder(tgid: u32, look: &mut Look) {
     look.holders.known = known::NOTHING;
     look.off_cpu = OffCpu::NONE;
+    look.took_again_ns = 0;
     if look.holder != NOBODY
         && look.holder != UNKNOWN
         && let Some(holder) = filter::other(tgid, look.holder)
     {
         holder.sched.look(look.now_ns, &mut look.holders);
         look.off_cpu = holder.sched.was_off_cpu();
+        look.took_again(holder.takes_again_ns);
     }
 }
 

@@ -49,6 +49,7 @@ pub fn thread<'a>(
     }
     Thread {
         dropped: 0,
+        takes_again_ns: 0,
         division: Division::NONE,
         blocked: BlockedKey::NONE,
         stacks: StackKey::NONE,
