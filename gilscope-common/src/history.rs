@@ -5,7 +5,7 @@
 //! [`STRETCH`] of turns. Who has waited for longer takes the difference between two of them ([`crate::holder::Division::skips`]).
 
 use crate::{
-    holder::{Division, NOBODY, REMEMBERED, Turn, Turns, UNKNOWN},
+    holder::{Division, NOBODY, REMEMBERED, Turns, UNKNOWN},
     parts::Parts,
     sched::{load, store},
 };
@@ -72,6 +72,19 @@ impl Had {
         turns: 0,
     };
 
+    /// Another thread is counted here from now on. Field by field: the compiler would make a call of it, which takes stack.
+    #[inline(always)]
+    fn begins(&mut self, holder: u32, number: u64) {
+        store(number, &mut self.since);
+        store(0, &mut self.ns);
+        store(0, &mut self.on_cpu_ns);
+        store(0, &mut self.runnable_ns);
+        store(0, &mut self.asleep_ns);
+        store(0, &mut self.longest_ns);
+        store(holder, &mut self.holder);
+        store(0, &mut self.turns);
+    }
+
     #[inline(always)]
     fn add(&mut self, ns: u64, parts: &Parts) {
         self.turns = self.turns.wrapping_add(1);
@@ -129,6 +142,17 @@ pub struct HadMore {
 }
 
 impl HadMore {
+    /// It is something, and no more than can have been: what two processors have written at a time may be anything.
+    #[inline(always)]
+    fn fits(&self, ns: u64, turns: u64) -> bool {
+        self.ns > 0
+            && self.ns <= ns
+            && u64::from(self.turns) <= turns
+            && self.on_cpu_ns <= self.ns
+            && self.runnable_ns <= self.ns
+            && self.asleep_ns <= self.ns
+    }
+
     /// Nothing.
     pub const NONE: Self = Self {
         ns: 0,
@@ -176,54 +200,58 @@ impl Checkpoint {
     /// Adds the next turn, which has this number. The stretches that it adds follow on each other, so no time is counted twice.
     #[inline(never)]
     pub fn add(&mut self, turns: &Turns, number: u64) -> bool {
-        // Two processors may do this at a time: what one has added the other does not.
+        // Two processors may be at the same checkpoint: what one has added the other does not, unless both are at the same turn at the same instant.
         if load(&self.number) != number {
             return false;
         }
-        let Some(turn) = turns.get(number) else {
-            store(number + 1, &mut self.number);
-            return false;
-        };
         let since_ns = load(&self.until_ns);
-        if turn.held_ns > since_ns {
-            self.is_free_until(turns, turn, number);
-            store(turn.held_ns, &mut self.until_ns);
-        }
-        let from_ns = load(&self.until_ns);
-        if turn.dropped_ns > from_ns {
-            if turn.held_ns != 0 {
-                self.had_it(turn, turn.dropped_ns - from_ns);
+        let turn = turns.at(number);
+        let (held_ns, dropped_ns) = (load(&turn.held_ns), load(&turn.dropped_ns));
+        let from_ns = held_ns.max(since_ns);
+        let free_ns = self.free_ns(turns, number, from_ns);
+        let ns = match held_ns {
+            0 => 0,
+            _ => dropped_ns.saturating_sub(from_ns),
+        };
+        let parts = Parts::between(&turn.held, &turn.dropped, ns);
+        let holder = load(&turn.holder);
+        // Whoever overwrites it meanwhile changes the number first.
+        if load(&turn.number) == number && holder != UNKNOWN {
+            if free_ns > 0 {
+                self.had[NOBODYS].add(free_ns, &Parts::default());
             }
-            store(turn.dropped_ns, &mut self.until_ns);
+            if ns > 0 {
+                let had = &mut self.had[holder as usize % HOLDERS];
+                if had.holder != holder {
+                    had.begins(holder, number);
+                }
+                had.add(ns, &parts);
+            }
+            store(from_ns.max(dropped_ns), &mut self.until_ns);
         }
         store(number + 1, &mut self.number);
         true
     }
 
-    /// Between the last turn and this one nobody had it, unless this one was seen late.
+    /// For how long nobody had it between the last turn and this one, which is known unless this one was seen late.
     #[inline(always)]
-    fn is_free_until(&mut self, turns: &Turns, turn: &Turn, number: u64) {
-        if let Some(last) = turns.get(number.wrapping_sub(1))
-            && last.dropped_ns == self.until_ns
-            && turn.seen_late == 0
-            && (turn.dropped_ns == 0 || turn.dropped_ns >= turn.held_ns)
-        {
-            let ns = last.free_ns(self.until_ns, turn.held_ns);
-            self.had[NOBODYS].add(ns, &Parts::default());
+    fn free_ns(&self, turns: &Turns, number: u64, held_ns: u64) -> u64 {
+        let (turn, last_number) = (turns.at(number), number.wrapping_sub(1));
+        let (last, since_ns) = (turns.at(last_number), load(&self.until_ns));
+        let dropped_ns = load(&turn.dropped_ns);
+        let is_known = since_ns != 0
+            && held_ns > since_ns
+            && load(&last.dropped_ns) == since_ns
+            && load(&turn.seen_late) == 0
+            && (dropped_ns == 0 || dropped_ns >= held_ns);
+        if !is_known {
+            return 0;
         }
-    }
-
-    #[inline(always)]
-    fn had_it(&mut self, turn: &Turn, ns: u64) {
-        let had = &mut self.had[turn.holder as usize % HOLDERS];
-        if had.holder != turn.holder {
-            *had = Had {
-                since: turn.number,
-                holder: turn.holder,
-                ..Had::NONE
-            };
+        let free_ns = last.free_ns(since_ns, held_ns);
+        match load(&last.number) == last_number {
+            true => free_ns,
+            false => 0,
         }
-        had.add(ns, &Parts::between(&turn.held, &turn.dropped, ns));
     }
 }
 
@@ -266,15 +294,20 @@ impl Division {
         if load(&from.number) != first
             || load(&to.number) != last
             || from_ns < self.since_ns
+            || to_ns < from_ns
             || to_ns > self.look.now_ns
         {
             return;
         }
         for (had, earlier) in to.had.iter().zip(&from.had) {
             had.since(earlier, first, &mut self.more);
+            // Whoever overwrites one meanwhile changes its number first.
+            if load(&from.number) != first || load(&to.number) != last {
+                break;
+            }
             if load(&self.more.holder) != UNKNOWN
                 && self.more.holder != self.waiter
-                && self.more.ns > 0
+                && self.more.fits(to_ns - from_ns, last - first)
             {
                 tell(&self.more);
             }
@@ -302,7 +335,7 @@ mod tests {
         holder::{Blocked, Look},
         parts::{Snapshot, known},
     };
-    use std::{collections::BTreeMap, vec, vec::Vec};
+    use std::{cell::Cell, collections::BTreeMap, vec, vec::Vec};
 
     /// A semaphore that threads hand on, and the checkpoints that are made meanwhile.
     struct Handed {
@@ -555,7 +588,65 @@ mod tests {
     }
 
     #[test]
-    fn two_processors_that_add_the_same_turns_count_them_once() {
+    fn one_that_is_overwritten_meanwhile_is_not_told() {
+        let mut handed = Handed::new();
+        for turn in 0..400 {
+            handed.passes(1 + turn % 3, 0, 100);
+        }
+        let from = Cell::new(*handed.at(128));
+        let to = *handed.at(320);
+        let mut division = Division {
+            look: handed.look(NOBODY),
+            ..Division::NONE
+        };
+        let mut told = Vec::new();
+        // SAFETY: as in the kernel it changes while it is read; what decides is read by `read_volatile`, and `Cell` keeps the writer to one thread.
+        let reader = unsafe { &*from.as_ptr() };
+        division.skips((128, reader), (320, &to), &mut |more| {
+            told.push(more.ns);
+            from.set(*handed.at(352));
+        });
+        assert_eq!(told, [6_400]);
+        assert_eq!(division.number, 320);
+    }
+
+    #[test]
+    fn what_cannot_have_been_is_not_told() {
+        let mut handed = Handed::new();
+        for turn in 0..400 {
+            handed.passes(1 + turn % 3, 0, 100);
+        }
+        let (mut from, to) = (*handed.at(128), *handed.at(320));
+        from.had[1].ns += 1_000_000;
+        from.had[2].on_cpu_ns += 1_000_000;
+        let mut division = Division {
+            look: handed.look(NOBODY),
+            ..Division::NONE
+        };
+        let mut told = Vec::new();
+        division.skips((128, &from), (320, &to), &mut |more| told.push(more.holder));
+        assert_eq!(told, [3]);
+    }
+
+    /// The writer was held up, and another thread's turn lies in the place by now.
+    #[test]
+    fn a_turn_that_is_overwritten_meanwhile_is_not_counted() {
+        let mut handed = Handed::new();
+        for turn in 0..20 {
+            handed.passes(1 + turn % 2, 0, 100);
+        }
+        let mut checkpoint = Checkpoint::NONE;
+        let place = &mut handed.turns.last[3];
+        (place.number, place.dropped_ns) = (67, place.dropped_ns + 50_000);
+        for number in 0..10 {
+            checkpoint.add(&handed.turns, number);
+        }
+        let sum_ns: u64 = checkpoint.had.iter().map(|had| had.ns).sum();
+        assert!(sum_ns <= 900, "{sum_ns}");
+    }
+
+    #[test]
+    fn who_adds_turns_that_another_has_added_counts_them_once() {
         let mut handed = Handed::new();
         for turn in 0..60 {
             handed.passes(1 + turn % 2, 0, 100);

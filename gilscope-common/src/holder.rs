@@ -468,7 +468,7 @@ impl Turns {
     }
 
     #[inline(always)]
-    fn at(&self, number: u64) -> &Turn {
+    pub(crate) fn at(&self, number: u64) -> &Turn {
         &self.last[number as usize % REMEMBERED]
     }
 

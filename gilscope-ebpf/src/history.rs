@@ -51,7 +51,7 @@ pub fn settles(turns: &mut Turns, tgid: u32, gil_id: u32) -> Option<()> {
 #[inline(never)]
 pub fn skips(division: &mut Division, key: &mut BlockedKey) -> Option<()> {
     let (first, last) = between(division.number, division.look.number)?;
-    // SAFETY: as above. Who reads one that is overwritten meanwhile sees that by its number.
+    // SAFETY: as above. One that is overwritten meanwhile shows that by its number, which is looked at again.
     let (from, to) = unsafe {
         (
             HISTORY.get(before(key.tgid, key.gil_id, first))?,

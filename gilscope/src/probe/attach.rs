@@ -517,7 +517,6 @@ fn mutex_owner_of(gil: &Gil) -> u64 {
     }
 }
 
-/// The addresses by which the programs know a GIL, and what each is.
 /// Those of a semaphore, and one that stays empty.
 fn checkpoints(tgid: u32, gil_id: u32) -> impl Iterator<Item = CheckpointKey> {
     (0..=CHECKPOINTS as u32).map(move |index| CheckpointKey {
@@ -527,6 +526,7 @@ fn checkpoints(tgid: u32, gil_id: u32) -> impl Iterator<Item = CheckpointKey> {
     })
 }
 
+/// The addresses by which the programs know a GIL, and what each is.
 fn words_of(gil: &Gil, source: WaitSource) -> Vec<(u64, u32)> {
     match &gil.lock {
         GilLock::Condvar(lock) => words_of_condvars(lock, source),

@@ -99,8 +99,8 @@ pub fn load(limits: &Limits) -> Result<Ebpf, ProbeError> {
         .map_max_entries("THREADS", limits.threads)
         .map_max_entries("TOTALS", limits.threads.saturating_mul(2))
         .map_max_entries("TURNS", limits.processes.saturating_mul(4))
-        // One in four may have a semaphore.
-        .map_max_entries("HISTORY", limits.processes.saturating_mul(16))
+        // One in sixteen may have a semaphore: before 5.11 the whole of it counts as locked memory.
+        .map_max_entries("HISTORY", limits.processes.saturating_mul(4))
         .map_max_entries("BLOCKED", limits.threads)
         .map_max_entries("SLEEPS", limits.threads)
         .map_max_entries("TIDS", limits.threads)
