@@ -262,7 +262,7 @@ fn the_schema_says_why_something_may_be_null() {
             );
         }
     });
-    assert_eq!(nullable, 47);
+    assert_eq!(nullable, 48);
 }
 
 #[test]
