@@ -33,7 +33,7 @@ pub struct CheckpointKey {
     pub tgid: u32,
     /// The GIL's index in its process.
     pub gil_id: u32,
-    /// Below [`CHECKPOINTS`].
+    /// Below [`CHECKPOINTS`]; that itself is one that stays empty.
     pub index: u32,
 }
 
@@ -197,7 +197,8 @@ impl Checkpoint {
         store(number, &mut self.number);
     }
 
-    /// Adds the next turn, which has this number. The stretches that it adds follow on each other, so no time is counted twice.
+    /// Adds the next turn, which has this number. The stretches that it adds follow on each other, so no time is counted twice. (Answers whether it was the
+    /// next: of a function that answers nothing the verifier may refuse what it leaves on the stack.)
     #[inline(never)]
     pub fn add(&mut self, turns: &Turns, number: u64) -> bool {
         // Two processors may be at the same checkpoint: what one has added the other does not, unless both are at the same turn at the same instant.
@@ -377,6 +378,14 @@ mod tests {
             self.turns.dropped(&self.look(holder), true);
         }
 
+        fn take_turns(&mut self, times: u32, holders: &[u32]) {
+            for _ in 0..times {
+                for holder in holders {
+                    self.passes(*holder, 0, 100);
+                }
+            }
+        }
+
         fn at(&mut self, number: u64) -> &mut Checkpoint {
             &mut self.checkpoints[(number / STRETCH % CHECKPOINTS) as usize]
         }
@@ -479,16 +488,9 @@ mod tests {
     #[test]
     fn who_has_another_ones_place_is_not_known_to_have_had_it_all_the_time() {
         let mut handed = Handed::new();
-        for _ in 0..100 {
-            handed.passes(1, 0, 100);
-            handed.passes(2, 0, 100);
-        }
+        handed.take_turns(100, &[1, 2]);
         let mut division = handed.begins();
-        for _ in 0..200 {
-            handed.passes(1, 0, 100);
-            handed.passes(2, 0, 100);
-            handed.passes(1 + HOLDERS as u32, 0, 100);
-        }
+        handed.take_turns(200, &[1, 2, 1 + HOLDERS as u32]);
         let told = handed.ends(&mut division);
         assert!(told[&2].sum_ns > 180 * 100);
         for one in [1, 1 + HOLDERS as u32] {
@@ -499,19 +501,10 @@ mod tests {
     #[test]
     fn who_came_after_a_wait_began_is_told_whole() {
         let mut handed = Handed::new();
-        for _ in 0..100 {
-            handed.passes(1, 0, 100);
-            handed.passes(2, 0, 100);
-        }
+        handed.take_turns(100, &[1, 2]);
         let mut division = handed.begins();
-        for _ in 0..100 {
-            handed.passes(1, 0, 100);
-            handed.passes(2, 0, 100);
-        }
-        for _ in 0..100 {
-            handed.passes(3, 0, 100);
-            handed.passes(4, 0, 100);
-        }
+        handed.take_turns(100, &[1, 2]);
+        handed.take_turns(100, &[3, 4]);
         let told = handed.ends(&mut division);
         assert_eq!(told[&3].sum_ns, 100 * 100);
     }

@@ -566,9 +566,7 @@ impl Look {
         off_cpu: OffCpu::NONE,
         took_again_ns: 0,
     };
-}
 
-impl Look {
     /// Since when the holder has it, if it was to take it again at once: it has been on the CPU since then.
     #[inline(always)]
     pub fn took_again(&mut self, takes_again_ns: u64) {

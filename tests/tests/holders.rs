@@ -24,6 +24,16 @@ fn sum(process: &Process<'_>, field: &str) -> u64 {
     threads.map(|thread| thread.gil_sum(field)).sum()
 }
 
+/// The time that threads waited, that of unfinished waits included.
+fn waited_ns(process: &Process<'_>) -> u64 {
+    let fields = [
+        "wait/sum_ns",
+        "unfinished/at_start_ns",
+        "unfinished/at_end_ns",
+    ];
+    fields.iter().map(|field| sum(process, field)).sum()
+}
+
 /// Nearly all of the time that the others waited is the first thread's, and all of it is somebody's, nobody's or unknown. What makes it less is a poller
 /// that had it, or was to take it or to look whose it was, and had no processor: that is told by the scheduler.
 fn check(process: &Process<'_>, stolen_ns: u64, is_semaphore: bool) {
@@ -33,14 +43,7 @@ fn check(process: &Process<'_>, stolen_ns: u64, is_semaphore: bool) {
     let (of_first, of_pollers): (Vec<_>, Vec<_>) =
         rows.iter().partition(|row| row["holder"] == process.pid());
     let of_first: u64 = of_first.into_iter().map(ns).sum();
-    let waited_ns = [
-        "wait/sum_ns",
-        "unfinished/at_start_ns",
-        "unfinished/at_end_ns",
-    ]
-    .map(|field| sum(process, field))
-    .iter()
-    .sum::<u64>();
+    let waited_ns = waited_ns(process);
     assert!(waited_ns > 100_000_000, "{process:?}");
     // What was under way at the start is known from its first look on only; what is at the end until its last, which on 2.7 was as the GIL was released last.
     let at_end_ns = if is_semaphore {
@@ -124,14 +127,7 @@ fn of_a_wait_with_hundreds_of_turns_most_is_known() {
     let target = Running::ready(&mut python.workload(CROWD, &["--seconds", "60"]));
     let (traced, _) = trace(target.pid(), Duration::from_secs(3));
     let process = traced.report.process(target.pid());
-    let waited_ns = [
-        "wait/sum_ns",
-        "unfinished/at_start_ns",
-        "unfinished/at_end_ns",
-    ]
-    .map(|field| sum(&process, field))
-    .iter()
-    .sum::<u64>();
+    let waited_ns = waited_ns(&process);
     let rows = process.0["blocked_by"].as_array().unwrap();
     let number = |row: &serde_json::Value, field: &str| row[field].as_u64().unwrap();
     let known_ns = rows.iter().map(|row| number(row, "sum_ns")).sum::<u64>();
