@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use gilscope_tests::{
-    accuracy::{Programs, list},
+    accuracy::{Comparison, Figure, Programs, list},
     gil_oracle, gilscope, need_root,
 };
 
@@ -45,10 +45,7 @@ fn figures_agree_with_the_oracle() {
             .filter(|(workload, _)| python.is_judged_on(workload));
         for (workload, seconds) in runs {
             let run = programs.compare(&python, workload, *seconds).unwrap();
-            eprintln!(
-                "{}, {workload}: {:?}; forced switches: {:?}; {:?}",
-                python.name, run.waits, run.yields, run.holders
-            );
+            eprintln!("{}", summary(&run));
             // An idle run would agree with anything.
             assert!(
                 run.waits.oracle.count >= 100,
@@ -56,7 +53,11 @@ fn figures_agree_with_the_oracle() {
                 python.name,
                 run.waits
             );
-            broken.extend(run.broken());
+            let off = run.broken();
+            if !off.is_empty() {
+                eprintln!("{off:#?} {run:?}");
+            }
+            broken.extend(off);
             let version = minor(&python.name);
             let bound = MAY_BE_UNKNOWN.iter().find(|(of, _)| of == workload);
             if let (Some((_, most)), Some([.., unknown])) = (bound, run.holders.shares())
@@ -81,6 +82,23 @@ fn figures_agree_with_the_oracle() {
         );
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// One line: what is printed of all runs stays readable where one fails.
+fn summary(run: &Comparison) -> String {
+    let error = |figure| match run.waits.error(figure) {
+        Some(error) => format!("{figure} {:+.2} %", error * 100.0),
+        None => format!("{figure} –"),
+    };
+    let shares = run.holders.shares().unwrap_or_default();
+    let [known, nobody, unknown] = shares.map(|share| format!("{:.1}", share * 100.0));
+    format!(
+        "{}, {}: {} waits; {}; holders known {known}, nobody {nobody}, unknown {unknown} %",
+        run.python,
+        run.workload,
+        run.waits.oracle.count,
+        Figure::ALL.map(error).join(", ")
+    )
 }
 
 /// Its version without the last number: `pyenv-3.11.7` is 3.11.

@@ -5,6 +5,7 @@
 #![no_main]
 
 mod futex;
+mod nothing;
 mod record;
 
 use aya_ebpf::{

@@ -21,8 +21,10 @@ pub enum Tool {
     Futex,
     /// The same with --no-stacks
     FutexNoStacks,
-    /// bpftrace: programs that do nothing on the two futex tracepoints, what no tracer by them can be below
+    /// Programs that do nothing, on the two futex tracepoints: what no tracer by them can be below
     FutexNothing,
+    /// The same on all hooks of gilscope's, the scheduler's too
+    AllNothing,
     /// gilscope by its uprobes
     Uprobe,
     /// bpftrace: entry and return of take_gil and drop_gil
@@ -35,10 +37,11 @@ pub enum Tool {
 
 impl Tool {
     /// All, in the order of the table.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Futex,
         Self::FutexNoStacks,
         Self::FutexNothing,
+        Self::AllNothing,
         Self::Uprobe,
         Self::TakeGil,
         Self::CondTimedwait,
@@ -50,7 +53,8 @@ impl Tool {
         match self {
             Self::Futex => "gilscope --source futex",
             Self::FutexNoStacks => "gilscope --source futex --no-stacks",
-            Self::FutexNothing => "bpftrace, empty programs on the futex tracepoints",
+            Self::FutexNothing => "empty programs on the futex tracepoints",
+            Self::AllNothing => "empty programs on all of gilscope's hooks",
             Self::Uprobe => "gilscope --source uprobe",
             Self::TakeGil => "bpftrace, take_gil and drop_gil",
             Self::CondTimedwait => "bpftrace, pthread_cond_timedwait",
@@ -64,7 +68,15 @@ impl Tool {
             Self::Futex | Self::FutexNoStacks | Self::Uprobe => {
                 process::run(process::cargo().args(["build", "--release", "--package", "gilscope"]))
             }
-            Self::FutexNothing | Self::TakeGil | Self::CondTimedwait => {
+            Self::FutexNothing | Self::AllNothing => process::run(process::cargo().args([
+                "build",
+                "--release",
+                "--package",
+                "gil-oracle",
+                "--bin",
+                "nothing",
+            ])),
+            Self::TakeGil | Self::CondTimedwait => {
                 ensure!(
                     process::which("bpftrace").is_some(),
                     "not here: apt-get install bpftrace"
@@ -82,7 +94,8 @@ impl Tool {
             Self::Futex => gilscope(&pid, &["--source", "futex"]),
             Self::FutexNoStacks => gilscope(&pid, &["--source", "futex", "--no-stacks"]),
             Self::Uprobe => gilscope(&pid, &["--source", "uprobe"]),
-            Self::FutexNothing => bpftrace(&pid, &FUTEX_NOTHING.map(str::to_owned)),
+            Self::FutexNothing => nothing("futex"),
+            Self::AllNothing => nothing("all"),
             Self::TakeGil => bpftrace(&pid, &gil_probes(&target.interpreter()?)?),
             Self::CondTimedwait => bpftrace(&pid, &[probe(&pthread(target)?, COND_TIMEDWAIT)]),
             Self::PySpy => {
@@ -107,6 +120,11 @@ fn gilscope(pid: &str, options: &[&str]) -> Result<Tracer> {
     let mut command = Command::new(workspace::gilscope());
     command.args(["--quiet", "--pid", pid]).args(options);
     Tracer::start(&mut command, "tracing process")
+}
+
+fn nothing(on: &str) -> Result<Tracer> {
+    let program = workspace::target().join("release/nothing");
+    Tracer::start(Command::new(program).args(["--on", on]), "ready")
 }
 
 /// The default version, which programs use: by its plain name bpftrace 0.17 attaches to `@GLIBC_2.2.5`, which nobody calls.
@@ -135,12 +153,6 @@ fn gil_probes(interpreter: &Path) -> Result<Vec<String>> {
     }
     Ok(probes)
 }
-
-/// A filter that no call passes: the cheapest program that bpftrace makes.
-const FUTEX_NOTHING: [&str; 2] = [
-    "tracepoint:syscalls:sys_enter_futex /0/ { exit(); } ",
-    "tracepoint:syscalls:sys_exit_futex /0/ { exit(); } ",
-];
 
 /// What one writes to time a function: a histogram of its calls' lengths, per thread.
 fn probe(file: &Path, symbol: &str) -> String {
