@@ -8,7 +8,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use aya::{
-    EbpfLoader, include_bytes_aligned,
+    Ebpf, EbpfLoader, include_bytes_aligned,
     programs::{Program, RawTracePoint, TracePoint},
 };
 use clap::{Parser, ValueEnum};
@@ -49,12 +49,8 @@ fn main() -> anyhow::Result<()> {
     // Needed before Linux 5.11 only, and not granted everywhere.
     setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).ok();
     let mut ebpf = EbpfLoader::new().load(include_bytes_aligned!("../../oracle.bpf.o"))?;
-    let mut program = |name| -> anyhow::Result<&mut Program> {
-        ebpf.program_mut(name)
-            .with_context(|| format!("no program {name}"))
-    };
     for [name, category, event] in FUTEX {
-        let tracepoint: &mut TracePoint = program(name)?.try_into()?;
+        let tracepoint: &mut TracePoint = program(&mut ebpf, name)?.try_into()?;
         tracepoint.load()?;
         tracepoint.attach(category, event)?;
     }
@@ -63,7 +59,7 @@ fn main() -> anyhow::Result<()> {
         Hooks::All => &SCHEDULER,
     };
     for [name, event] in scheduler {
-        let tracepoint: &mut RawTracePoint = program(name)?.try_into()?;
+        let tracepoint: &mut RawTracePoint = program(&mut ebpf, name)?.try_into()?;
         tracepoint.load()?;
         tracepoint.attach(event)?;
     }
@@ -71,4 +67,9 @@ fn main() -> anyhow::Result<()> {
     loop {
         thread::park();
     }
+}
+
+fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut Program> {
+    ebpf.program_mut(name)
+        .with_context(|| format!("no program {name}"))
 }
