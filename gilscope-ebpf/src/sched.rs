@@ -11,17 +11,12 @@ use gilscope_common::{parts::call, wait::phase};
 
 use crate::{emit, filter, frames, gil, maps, stack};
 
-/// The id of each processor's idle task (`kernel/fork.c`: `fork_idle`), half of what is switched from and to where threads wake each other in turn: not worth
-/// looking up.
-const IDLE: u32 = 0;
-
 /// One thread leaves a processor, another gets it.
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
     let now_ns = filter::now_ns();
     leaves(&ctx, now_ns);
     if let Some(next) = filter::task_tid(ctx.arg::<*const task_struct>(2))
-        && next != IDLE
         && let Some(thread) = filter::thread(next)
     {
         thread.sched.enters_cpu(now_ns);
@@ -35,9 +30,7 @@ pub fn sched_switch(ctx: RawTracePointContext) -> i32 {
 #[inline(always)]
 fn leaves(ctx: &RawTracePointContext, now_ns: u64) {
     let (_, tid) = filter::current();
-    if tid != IDLE
-        && let Some(thread) = filter::thread(tid)
-    {
+    if let Some(thread) = filter::thread(tid) {
         // `nvcsw` counts the same (`kernel/sched/core.c`: `__schedule`).
         let voluntary = ctx.arg::<u64>(0) as u8 == 0 && state(ctx) != 0;
         let in_gil = thread.wait.phase == phase::ASLEEP;
