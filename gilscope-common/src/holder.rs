@@ -7,7 +7,7 @@
 //! looked for has had it all the time.
 //!
 //! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
-//! said to have had it only while the thread that has dropped it slept or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
+//! said to have had it only while the thread that has dropped it had no processor or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
 //! (glibc `nptl/pthread_cond_signal.c`, 2.25+: a signal makes a futex call while there is one that has had none; `nptl/sem_post.c`, 2.21+), or for less than
 //! [`UNSEEN_TURN_NS`]. Who is first seen with it late has had it for as long as it had a processor at most ([`OffCpu`]).
 //!
@@ -127,10 +127,10 @@ impl Turn {
         stack: StackRead::NONE,
     };
 
-    /// The GIL is free now, and the thread that has dropped it has slept since then: so it has not had it in between.
+    /// The GIL is free now, and the thread that has dropped it has had no processor since then: so it has not had it in between.
     #[inline(always)]
-    pub fn is_free(&mut self, asleep_since_ns: u64, now_ns: u64) {
-        let since_ns = asleep_since_ns.max(self.dropped_ns);
+    pub fn is_free(&mut self, off_cpu_since_ns: u64, now_ns: u64) {
+        let since_ns = off_cpu_since_ns.max(self.dropped_ns);
         if since_ns != self.free_since_ns {
             // In this order, as others read it meanwhile.
             store(0, &mut self.free_until_ns);
@@ -1182,19 +1182,19 @@ mod tests {
         assert_eq!(told, [(2, 30)]);
     }
 
-    /// Nobody knows what it did while it was awake.
+    /// Nobody knows what it did while it had one.
     #[test]
-    fn free_as_long_as_who_dropped_it_sleeps() {
+    fn free_as_long_as_who_dropped_it_has_no_processor() {
         let all = |turns: &Turns| divide(turns, &[look(8, 2, 200_000)]);
         let mut turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
         let (before, after) = ((1, 10_000, 10_000), (2, 89_900, 89_900));
         assert_eq!(all(&turns), [before, after]);
         turns.last_dropped(7).unwrap().is_free(60_100, 90_100);
         assert_eq!(all(&turns), [before, (NOBODY, 30_000, 30_000), after]);
-        // It goes on sleeping.
+        // It goes on without.
         turns.last_dropped(7).unwrap().is_free(60_100, 110_100);
         assert_eq!(all(&turns), [before, (NOBODY, 50_000, 50_000), after]);
-        // Asleep before it could have taken it again; the waiter's looks do not matter.
+        // Without one before it could have taken it again; the waiter's looks do not matter.
         turns.last_dropped(7).unwrap().is_free(25_100, 110_100);
         let nobody = (NOBODY, 100_000, 100_000);
         assert_eq!(all(&turns), [before, nobody, after]);
@@ -1228,10 +1228,10 @@ mod tests {
     /// It cannot take the GIL again before the calls are over that wake others.
     #[test]
     fn nobody_has_it_while_who_drops_it_is_in_the_futex_call() {
-        let free_ns = |dropping_until_ns, asleep_since_ns| {
+        let free_ns = |dropping_until_ns, off_cpu_since_ns| {
             let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
             turns.was_dropping(&look(7, 1, 200), dropping_until_ns);
-            turns.last[7].is_free(asleep_since_ns, 60_000);
+            turns.last[7].is_free(off_cpu_since_ns, 60_000);
             let told = divide(&turns, &[look(8, 2, 70_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
             nobodys.map(|(_, ns, _)| ns).sum::<u64>()

@@ -803,6 +803,25 @@ fn when_a_thread_had_no_processor_is_told_once_it_has_one() {
     assert_eq!(told(&sched), (0, 0));
 }
 
+/// By preemption or by itself, and until it has one again.
+#[test]
+fn since_when_a_thread_has_no_processor() {
+    let mut sched = Sched::seen(5, state::ON_CPU);
+    assert_eq!(sched.off_cpu_since_ns(), None);
+    sched.leaves_cpu(10, false, 0, false);
+    assert_eq!(sched.off_cpu_since_ns(), Some(10));
+    sched.enters_cpu(20);
+    assert_eq!(sched.off_cpu_since_ns(), None);
+    sched.leaves_cpu(30, true, 0, false);
+    assert_eq!(sched.off_cpu_since_ns(), Some(30));
+    sched.woken(40);
+    assert_eq!(sched.off_cpu_since_ns(), Some(30));
+    // Nothing was seen of these.
+    for state in [state::UNKNOWN, state::RUNNABLE, state::ASLEEP] {
+        assert_eq!(Sched::seen(5, state).off_cpu_since_ns(), None);
+    }
+}
+
 #[test]
 fn a_thread_found_running_has_run_since() {
     let mut running = Sched::seen(100, state::UNKNOWN);

@@ -321,12 +321,12 @@ fn looks_at_holder(tgid: u32, look: &mut Look) {
     }
 }
 
-/// The GIL is free: so it has been since the thread that has dropped it sleeps.
+/// The GIL is free: so it has been since the thread that has dropped it has no processor.
 #[inline(never)]
 fn is_free(turns: &mut Turns, number: u64, tgid: u32, now_ns: u64) {
     if let Some(turn) = turns.last_dropped(number)
         && let Some(thread) = filter::other(tgid, turn.holder)
-        && let Some(since_ns) = thread.sched.asleep_since_ns()
+        && let Some(since_ns) = thread.sched.off_cpu_since_ns()
     {
         turn.is_free(since_ns, now_ns);
     }
