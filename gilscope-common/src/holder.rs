@@ -127,10 +127,16 @@ impl Turn {
         stack: StackRead::NONE,
     };
 
-    /// The GIL is free now, and the thread that has dropped it has had no processor since then: so it has not had it in between.
+    /// The GIL is free now, and the thread that has dropped it has had no processor since then, when its processor time was `on_cpu_ns`: so it has not had
+    /// it in between. Nor before, if it has hardly run since its drop.
     #[inline(always)]
-    pub fn is_free(&mut self, off_cpu_since_ns: u64, now_ns: u64) {
-        let since_ns = off_cpu_since_ns.max(self.dropped_ns);
+    pub fn is_free(&mut self, off_cpu_since_ns: u64, on_cpu_ns: u64, now_ns: u64) {
+        let ran_ns = on_cpu_ns.saturating_sub(self.dropped.on_cpu_ns);
+        let has_hardly_run = self.dropped.known != known::NOTHING && ran_ns < UNSEEN_TURN_NS;
+        let since_ns = match has_hardly_run {
+            true => self.dropped_ns,
+            false => off_cpu_since_ns.max(self.dropped_ns),
+        };
         if since_ns != self.free_since_ns {
             // In this order, as others read it meanwhile.
             store(0, &mut self.free_until_ns);
@@ -965,6 +971,9 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
+    /// Long enough for a turn that nobody has seen.
+    const RAN_NS: u64 = UNSEEN_TURN_NS;
+
     fn look(number: u64, holder: u32, now_ns: u64) -> Look {
         Look {
             number,
@@ -1189,13 +1198,22 @@ mod tests {
         let mut turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
         let (before, after) = ((1, 10_000, 10_000), (2, 89_900, 89_900));
         assert_eq!(all(&turns), [before, after]);
-        turns.last_dropped(7).unwrap().is_free(60_100, 90_100);
+        turns
+            .last_dropped(7)
+            .unwrap()
+            .is_free(60_100, RAN_NS, 90_100);
         assert_eq!(all(&turns), [before, (NOBODY, 30_000, 30_000), after]);
         // It goes on without.
-        turns.last_dropped(7).unwrap().is_free(60_100, 110_100);
+        turns
+            .last_dropped(7)
+            .unwrap()
+            .is_free(60_100, RAN_NS, 110_100);
         assert_eq!(all(&turns), [before, (NOBODY, 50_000, 50_000), after]);
         // Without one before it could have taken it again; the waiter's looks do not matter.
-        turns.last_dropped(7).unwrap().is_free(25_100, 110_100);
+        turns
+            .last_dropped(7)
+            .unwrap()
+            .is_free(25_100, RAN_NS, 110_100);
         let nobody = (NOBODY, 100_000, 100_000);
         assert_eq!(all(&turns), [before, nobody, after]);
         let looks = [look(7, NOBODY, 50_100), look(8, 2, 200_000)];
@@ -1204,6 +1222,25 @@ mod tests {
         assert_eq!(told, [before, parts[0], parts[1], after]);
         // Nobody has told that it dropped that.
         assert!(turns.last_dropped(8).is_none());
+    }
+
+    /// It has run for too short a time to have had it again.
+    #[test]
+    fn free_since_its_drop_if_who_dropped_it_has_hardly_run() {
+        let all = |ran_ns| {
+            let mut turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
+            turns.last[7].dropped = Snapshot {
+                on_cpu_ns: 1_000,
+                known: known::AWAKE,
+                ..Snapshot::NONE
+            };
+            turns.last[7].is_free(60_100, 1_000 + ran_ns, 110_100);
+            let told = divide(&turns, &[look(8, 2, 200_000)]);
+            let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
+            nobodys.map(|(_, ns, _)| ns).sum::<u64>()
+        };
+        assert_eq!(all(UNSEEN_TURN_NS - 1), 100_000);
+        assert_eq!(all(UNSEEN_TURN_NS), 50_000);
     }
 
     /// Who drops it would have woken the waiter.
@@ -1231,7 +1268,7 @@ mod tests {
         let free_ns = |dropping_until_ns, off_cpu_since_ns| {
             let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
             turns.was_dropping(&look(7, 1, 200), dropping_until_ns);
-            turns.last[7].is_free(off_cpu_since_ns, 60_000);
+            turns.last[7].is_free(off_cpu_since_ns, RAN_NS, 60_000);
             let told = divide(&turns, &[look(8, 2, 70_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
             nobodys.map(|(_, ns, _)| ns).sum::<u64>()
@@ -1248,7 +1285,7 @@ mod tests {
     fn what_is_known_in_two_ways_is_counted_once() {
         let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
         turns.was_dropping(&look(7, 1, 200), 20_200);
-        turns.last[7].is_free(10_200, 30_200);
+        turns.last[7].is_free(10_200, RAN_NS, 30_200);
         let told = divide(&turns, &[look(8, 2, 70_000)]);
         assert_eq!(told[1], (NOBODY, 30_000, 30_000));
     }

@@ -124,14 +124,14 @@ impl Sched {
         }
     }
 
-    /// Since when it has no processor, for another thread too: the state is read first, so that it has had none since then at the least, whatever is
-    /// written meanwhile.
+    /// Since when it has no processor, and its processor time by then, for another thread too: the state is read first, so that it has had none since then
+    /// at the least, whatever is written meanwhile.
     #[inline(always)]
-    pub fn off_cpu_since_ns(&self) -> Option<u64> {
+    pub fn off_cpu_since_ns(&self) -> Option<(u64, u64)> {
         let state = load(&self.state);
-        let since_ns = load(&self.left_cpu_ns);
+        let (since_ns, on_cpu_ns) = (load(&self.left_cpu_ns), load(&self.on_cpu_ns));
         let is_off_cpu = state == state::ASLEEP || state == state::RUNNABLE;
-        (is_off_cpu && since_ns != 0).then_some(since_ns)
+        (is_off_cpu && since_ns != 0).then_some((since_ns, on_cpu_ns))
     }
 
     /// When it was off the processor last, of a thread that has one now.

@@ -809,13 +809,13 @@ fn since_when_a_thread_has_no_processor() {
     let mut sched = Sched::seen(5, state::ON_CPU);
     assert_eq!(sched.off_cpu_since_ns(), None);
     sched.leaves_cpu(10, false, 0, false);
-    assert_eq!(sched.off_cpu_since_ns(), Some(10));
+    assert_eq!(sched.off_cpu_since_ns(), Some((10, 5)));
     sched.enters_cpu(20);
     assert_eq!(sched.off_cpu_since_ns(), None);
     sched.leaves_cpu(30, true, 0, false);
-    assert_eq!(sched.off_cpu_since_ns(), Some(30));
+    assert_eq!(sched.off_cpu_since_ns(), Some((30, 15)));
     sched.woken(40);
-    assert_eq!(sched.off_cpu_since_ns(), Some(30));
+    assert_eq!(sched.off_cpu_since_ns(), Some((30, 15)));
     // Nothing was seen of these.
     for state in [state::UNKNOWN, state::RUNNABLE, state::ASLEEP] {
         assert_eq!(Sched::seen(5, state).off_cpu_since_ns(), None);

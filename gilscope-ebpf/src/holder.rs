@@ -326,9 +326,9 @@ fn looks_at_holder(tgid: u32, look: &mut Look) {
 fn is_free(turns: &mut Turns, number: u64, tgid: u32, now_ns: u64) {
     if let Some(turn) = turns.last_dropped(number)
         && let Some(thread) = filter::other(tgid, turn.holder)
-        && let Some(since_ns) = thread.sched.off_cpu_since_ns()
+        && let Some((since_ns, on_cpu_ns)) = thread.sched.off_cpu_since_ns()
     {
-        turn.is_free(since_ns, now_ns);
+        turn.is_free(since_ns, on_cpu_ns, now_ns);
     }
 }
 
