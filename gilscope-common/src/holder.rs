@@ -80,6 +80,8 @@ pub struct Turn {
     pub dropped: Snapshot,
     /// Until then it was in the futex calls by which it dropped the GIL, and could not take it again.
     pub dropping_until_ns: u64,
+    /// Its processor time by then.
+    pub dropping_until_cpu_ns: u64,
     /// From then on the GIL was nobody's,
     pub free_since_ns: u64,
     /// until then at least.
@@ -121,6 +123,7 @@ impl Turn {
         held: Snapshot::NONE,
         dropped: Snapshot::NONE,
         dropping_until_ns: 0,
+        dropping_until_cpu_ns: 0,
         free_since_ns: 0,
         free_until_ns: 0,
         off_cpu: OffCpu::NONE,
@@ -128,10 +131,14 @@ impl Turn {
     };
 
     /// The GIL is free now, and the thread that has dropped it has had no processor since then, when its processor time was `on_cpu_ns`: so it has not had
-    /// it in between. Nor before, if it has hardly run since its drop.
+    /// it in between. Nor before, if it has hardly run since the calls by which it did.
     #[inline(always)]
     pub fn is_free(&mut self, off_cpu_since_ns: u64, on_cpu_ns: u64, now_ns: u64) {
-        let ran_ns = on_cpu_ns.saturating_sub(self.dropped.on_cpu_ns);
+        let ran_since_cpu_ns = match self.dropping_until_ns > self.dropped_ns {
+            true => self.dropping_until_cpu_ns,
+            false => self.dropped.on_cpu_ns,
+        };
+        let ran_ns = on_cpu_ns.saturating_sub(ran_since_cpu_ns);
         let has_hardly_run = self.dropped.known != known::NOTHING && ran_ns < UNSEEN_TURN_NS;
         let since_ns = match has_hardly_run {
             true => self.dropped_ns,
@@ -508,12 +515,13 @@ impl Turns {
     }
 
     /// A futex call by which the thread dropped the GIL, which began with this look, is over. By the call that unlocks the mutex it may have dropped it
-    /// another time, the signals of which nobody needed any more: unless that began too soon after.
+    /// another time, the signals of which nobody needed any more: unless that began too soon after. `cpu_ns` is the thread's processor time by now.
     #[inline(always)]
-    pub fn was_dropping(&mut self, began: &Look, now_ns: u64) {
+    pub fn was_dropping(&mut self, began: &Look, now_ns: u64, cpu_ns: u64) {
         if let Some(turn) = self.last_dropped(began.number) {
             let known_until_ns = turn.dropped_ns.max(turn.dropping_until_ns);
             if began.now_ns < known_until_ns + UNSEEN_TURN_NS {
+                turn.dropping_until_cpu_ns = cpu_ns;
                 store(now_ns, &mut turn.dropping_until_ns);
             }
         }
@@ -954,8 +962,8 @@ impl Division {
 }
 
 const _: () = {
-    assert!(size_of::<Turn>() == 136);
-    assert!(size_of::<Turns>() == 8728);
+    assert!(size_of::<Turn>() == 144);
+    assert!(size_of::<Turns>() == 9240);
     assert!(size_of::<SeenTurn>() == 40);
     assert!(size_of::<Division>() == 264);
     assert!(size_of::<BlockedKey>() == 24);
@@ -1227,20 +1235,27 @@ mod tests {
     /// It has run for too short a time to have had it again.
     #[test]
     fn free_since_its_drop_if_who_dropped_it_has_hardly_run() {
-        let all = |ran_ns| {
+        let all = |in_call_ns: u64, ran_ns| {
             let mut turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
             turns.last[7].dropped = Snapshot {
                 on_cpu_ns: 1_000,
                 known: known::AWAKE,
                 ..Snapshot::NONE
             };
-            turns.last[7].is_free(60_100, 1_000 + ran_ns, 110_100);
+            if in_call_ns > 0 {
+                let until_ns = 10_100 + in_call_ns;
+                turns.was_dropping(&look(7, 1, 10_100), until_ns, 1_000 + in_call_ns);
+            }
+            turns.last[7].is_free(60_100, 1_000 + in_call_ns + ran_ns, 110_100);
             let told = divide(&turns, &[look(8, 2, 200_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
             nobodys.map(|(_, ns, _)| ns).sum::<u64>()
         };
-        assert_eq!(all(UNSEEN_TURN_NS - 1), 100_000);
-        assert_eq!(all(UNSEEN_TURN_NS), 50_000);
+        assert_eq!(all(0, UNSEEN_TURN_NS - 1), 100_000);
+        assert_eq!(all(0, UNSEEN_TURN_NS), 50_000);
+        // Not in the call by which it dropped it, however long that took.
+        assert_eq!(all(25_000, UNSEEN_TURN_NS - 1), 100_000);
+        assert_eq!(all(25_000, UNSEEN_TURN_NS), 75_000);
     }
 
     /// Who drops it would have woken the waiter.
@@ -1267,7 +1282,7 @@ mod tests {
     fn nobody_has_it_while_who_drops_it_is_in_the_futex_call() {
         let free_ns = |dropping_until_ns, off_cpu_since_ns| {
             let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
-            turns.was_dropping(&look(7, 1, 200), dropping_until_ns);
+            turns.was_dropping(&look(7, 1, 200), dropping_until_ns, 0);
             turns.last[7].is_free(off_cpu_since_ns, RAN_NS, 60_000);
             let told = divide(&turns, &[look(8, 2, 70_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
@@ -1284,7 +1299,7 @@ mod tests {
     #[test]
     fn what_is_known_in_two_ways_is_counted_once() {
         let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
-        turns.was_dropping(&look(7, 1, 200), 20_200);
+        turns.was_dropping(&look(7, 1, 200), 20_200, 0);
         turns.last[7].is_free(10_200, RAN_NS, 30_200);
         let told = divide(&turns, &[look(8, 2, 70_000)]);
         assert_eq!(told[1], (NOBODY, 30_000, 30_000));
@@ -1295,10 +1310,10 @@ mod tests {
     fn a_mutex_that_is_unlocked_late_may_be_another_drop_s() {
         let nobodys_ns = |unlocks_at_ns: u64| {
             let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
-            turns.was_dropping(&look(7, 1, 200), 5_200);
+            turns.was_dropping(&look(7, 1, 200), 5_200, 0);
             let unlocks = look(7, 1, unlocks_at_ns);
             turns.dropped(&unlocks, false);
-            turns.was_dropping(&unlocks, unlocks_at_ns + 2_000);
+            turns.was_dropping(&unlocks, unlocks_at_ns + 2_000, 0);
             divide(&turns, &[look(8, 2, 70_000)])[1].1
         };
         assert_eq!(nobodys_ns(50_200), 5_000);
@@ -1308,7 +1323,7 @@ mod tests {
     #[test]
     fn a_turn_knows_nothing_of_the_one_that_lay_in_its_place() {
         let mut turns = seen(&[(7, 1, 50, 200)]);
-        turns.was_dropping(&look(7, 1, 200), 5_200);
+        turns.was_dropping(&look(7, 1, 200), 5_200, 0);
         turns.has(&look(7 + REMEMBERED as u64, 2, 300));
         assert_eq!(turns.at(7).dropping_until_ns, 0);
     }

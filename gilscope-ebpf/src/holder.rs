@@ -77,6 +77,13 @@ pub fn tells(
         turns.dropped(look, !unlocks);
         thread.dropped = view.switch_number;
     } else if takes {
+        // By whom it was dropped may have had it again, but for when it cannot have.
+        is_free(
+            turns,
+            view.switch_number.wrapping_sub(1),
+            thread.tgid,
+            now_ns,
+        );
         turns.gets(look);
     } else {
         turns.has(look);
@@ -124,7 +131,8 @@ pub fn has_dropped(thread: &mut Thread) -> Option<()> {
     if walk::own(thread, turns, now_ns).is_some() {
         now_ns = filter::now_ns();
     }
-    turns.was_dropping(&thread.division.look, now_ns);
+    let cpu_ns = thread.sched.cpu_time_ns(now_ns);
+    turns.was_dropping(&thread.division.look, now_ns, cpu_ns);
     if thread.takes_again_ns == RELEASING {
         thread.takes_again_ns = now_ns;
     }
