@@ -130,20 +130,17 @@ impl Turn {
         stack: StackRead::NONE,
     };
 
-    /// The GIL is free now, and the thread that has dropped it has had no processor since then, when its processor time was `on_cpu_ns`: so it has not had
-    /// it in between. Nor before, if it has hardly run since the calls by which it did.
+    /// The GIL is free now, and the thread that has dropped it has run until then at most, when its processor time was `cpu_ns`: so it has not had
+    /// it since. Nor before, if it has hardly run.
     #[inline(always)]
-    pub fn is_free(&mut self, off_cpu_since_ns: u64, on_cpu_ns: u64, now_ns: u64) {
-        let ran_since_cpu_ns = match self.dropping_until_ns > self.dropped_ns {
-            true => self.dropping_until_cpu_ns,
-            false => self.dropped.on_cpu_ns,
-        };
-        let ran_ns = on_cpu_ns.saturating_sub(ran_since_cpu_ns);
-        let has_hardly_run = self.dropped.known != known::NOTHING && ran_ns < UNSEEN_TURN_NS;
-        let since_ns = match has_hardly_run {
+    pub fn is_free(&mut self, ran_until_ns: u64, cpu_ns: u64, now_ns: u64) {
+        let since_ns = match self.has_hardly_run(cpu_ns) {
             true => self.dropped_ns,
-            false => off_cpu_since_ns.max(self.dropped_ns),
+            false => ran_until_ns.max(self.dropped_ns),
         };
+        if since_ns >= now_ns {
+            return;
+        }
         if since_ns != self.free_since_ns {
             // In this order, as others read it meanwhile.
             store(0, &mut self.free_until_ns);
@@ -152,6 +149,17 @@ impl Turn {
         if now_ns > self.free_until_ns {
             store(now_ns, &mut self.free_until_ns);
         }
+    }
+
+    /// Whether the thread that has dropped the GIL, and the processor time of which is `cpu_ns` now, has run since then, and since the calls by which it did, for
+    /// less time than a turn takes.
+    #[inline(always)]
+    fn has_hardly_run(&self, cpu_ns: u64) -> bool {
+        let before_ns = match self.dropping_until_ns > self.dropped_ns {
+            true => self.dropping_until_cpu_ns,
+            false => self.dropped.on_cpu_ns,
+        };
+        self.dropped.known != known::NOTHING && cpu_ns.saturating_sub(before_ns) < UNSEEN_TURN_NS
     }
 
     /// For how long of a stretch after its drop nobody had the GIL, as far as is known.
@@ -515,12 +523,15 @@ impl Turns {
     }
 
     /// A futex call by which the thread dropped the GIL, which began with this look, is over. By the call that unlocks the mutex it may have dropped it
-    /// another time, the signals of which nobody needed any more: unless that began too soon after. `cpu_ns` is the thread's processor time by now.
+    /// another time, the signals of which nobody needed any more: unless that began too soon after, or when the thread had hardly run. `cpu_ns` is its processor
+    /// time by now.
     #[inline(always)]
     pub fn was_dropping(&mut self, began: &Look, now_ns: u64, cpu_ns: u64) {
         if let Some(turn) = self.last_dropped(began.number) {
             let known_until_ns = turn.dropped_ns.max(turn.dropping_until_ns);
-            if began.now_ns < known_until_ns + UNSEEN_TURN_NS {
+            let has_hardly_run = began.holders.known != known::NOTHING
+                && turn.has_hardly_run(began.holders.on_cpu_ns);
+            if began.now_ns < known_until_ns + UNSEEN_TURN_NS || has_hardly_run {
                 turn.dropping_until_cpu_ns = cpu_ns;
                 store(now_ns, &mut turn.dropping_until_ns);
             }
@@ -1280,10 +1291,10 @@ mod tests {
     /// It cannot take the GIL again before the calls are over that wake others.
     #[test]
     fn nobody_has_it_while_who_drops_it_is_in_the_futex_call() {
-        let free_ns = |dropping_until_ns, off_cpu_since_ns| {
+        let free_ns = |dropping_until_ns, ran_until_ns| {
             let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
             turns.was_dropping(&look(7, 1, 200), dropping_until_ns, 0);
-            turns.last[7].is_free(off_cpu_since_ns, RAN_NS, 60_000);
+            turns.last[7].is_free(ran_until_ns, RAN_NS, 60_000);
             let told = divide(&turns, &[look(8, 2, 70_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
             nobodys.map(|(_, ns, _)| ns).sum::<u64>()
@@ -1294,6 +1305,29 @@ mod tests {
         assert_eq!(free_ns(30_200, 31_000), 60_000);
         // A call that was over before this drop.
         assert_eq!(free_ns(90, 59_000), 1_000);
+    }
+
+    /// It was preempted before it unlocked the mutex, and so could not drop it another time.
+    #[test]
+    fn a_mutex_that_is_unlocked_late_by_who_has_hardly_run_is_the_same_drop_s() {
+        let nobodys_ns = |ran_ns| {
+            let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
+            let at = |on_cpu_ns| Snapshot {
+                on_cpu_ns,
+                known: known::AWAKE,
+                ..Snapshot::NONE
+            };
+            turns.last[7].dropped = at(1_000);
+            turns.was_dropping(&look(7, 1, 200), 5_200, 6_000);
+            let mut unlocks = look(7, 1, 50_200);
+            unlocks.holders = at(6_000 + ran_ns);
+            turns.was_dropping(&unlocks, 60_000, 7_000 + ran_ns);
+            let told = divide(&turns, &[look(8, 2, 70_000)]);
+            let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
+            nobodys.map(|(_, ns, _)| ns).sum::<u64>()
+        };
+        assert_eq!(nobodys_ns(UNSEEN_TURN_NS - 1), 60_000);
+        assert_eq!(nobodys_ns(UNSEEN_TURN_NS), 5_000);
     }
 
     #[test]

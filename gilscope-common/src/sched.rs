@@ -124,14 +124,22 @@ impl Sched {
         }
     }
 
-    /// Since when it has no processor, and its processor time by then, for another thread too: the state is read first, so that it has had none since then
-    /// at the least, whatever is written meanwhile.
+    /// Until when it has run, which is `now_ns` if it runs, and its processor time by then, for another thread too. None if it is just being written, or nothing
+    /// was seen of it.
     #[inline(always)]
-    pub fn off_cpu_since_ns(&self) -> Option<(u64, u64)> {
+    pub fn ran_until(&self, now_ns: u64) -> Option<(u64, u64)> {
+        let version = load(&self.version);
         let state = load(&self.state);
-        let (since_ns, on_cpu_ns) = (load(&self.left_cpu_ns), load(&self.on_cpu_ns));
-        let is_off_cpu = state == state::ASLEEP || state == state::RUNNABLE;
-        (is_off_cpu && since_ns != 0).then_some((since_ns, on_cpu_ns))
+        let (since_ns, left_cpu_ns) = (load(&self.since_ns), load(&self.left_cpu_ns));
+        let on_cpu_ns = load(&self.on_cpu_ns);
+        if version & 1 != 0 || version != load(&self.version) {
+            return None;
+        }
+        match state {
+            state::ON_CPU => Some((now_ns, on_cpu_ns + now_ns.saturating_sub(since_ns))),
+            state::ASLEEP | state::RUNNABLE if left_cpu_ns != 0 => Some((left_cpu_ns, on_cpu_ns)),
+            _ => None,
+        }
     }
 
     /// When it was off the processor last, of a thread that has one now.

@@ -803,22 +803,25 @@ fn when_a_thread_had_no_processor_is_told_once_it_has_one() {
     assert_eq!(told(&sched), (0, 0));
 }
 
-/// By preemption or by itself, and until it has one again.
+/// Until it lost the processor, by preemption or by itself, if it has none.
 #[test]
-fn since_when_a_thread_has_no_processor() {
+fn until_when_a_thread_has_run() {
     let mut sched = Sched::seen(5, state::ON_CPU);
-    assert_eq!(sched.off_cpu_since_ns(), None);
+    assert_eq!(sched.ran_until(9), Some((9, 4)));
     sched.leaves_cpu(10, false, 0, false);
-    assert_eq!(sched.off_cpu_since_ns(), Some((10, 5)));
+    assert_eq!(sched.ran_until(15), Some((10, 5)));
     sched.enters_cpu(20);
-    assert_eq!(sched.off_cpu_since_ns(), None);
+    assert_eq!(sched.ran_until(23), Some((23, 8)));
     sched.leaves_cpu(30, true, 0, false);
-    assert_eq!(sched.off_cpu_since_ns(), Some((30, 15)));
+    assert_eq!(sched.ran_until(35), Some((30, 15)));
     sched.woken(40);
-    assert_eq!(sched.off_cpu_since_ns(), Some((30, 15)));
+    assert_eq!(sched.ran_until(45), Some((30, 15)));
+    // While it is being written.
+    sched.version += 1;
+    assert_eq!(sched.ran_until(45), None);
     // Nothing was seen of these.
     for state in [state::UNKNOWN, state::RUNNABLE, state::ASLEEP] {
-        assert_eq!(Sched::seen(5, state).off_cpu_since_ns(), None);
+        assert_eq!(Sched::seen(5, state).ran_until(9), None);
     }
 }
 

@@ -329,14 +329,14 @@ fn looks_at_holder(tgid: u32, look: &mut Look) {
     }
 }
 
-/// The GIL is free: so it has been since the thread that has dropped it has no processor.
+/// The GIL is free: so it has been since the thread that has dropped it ran last.
 #[inline(never)]
 fn is_free(turns: &mut Turns, number: u64, tgid: u32, now_ns: u64) {
     if let Some(turn) = turns.last_dropped(number)
         && let Some(thread) = filter::other(tgid, turn.holder)
-        && let Some((since_ns, on_cpu_ns)) = thread.sched.off_cpu_since_ns()
+        && let Some((ran_until_ns, cpu_ns)) = thread.sched.ran_until(now_ns)
     {
-        turn.is_free(since_ns, on_cpu_ns, now_ns);
+        turn.is_free(ran_until_ns, cpu_ns, now_ns);
     }
 }
 
