@@ -7,7 +7,7 @@
 //! looked for has had it all the time.
 //!
 //! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
-//! said to have had it only while the thread that has dropped it had no processor or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
+//! said to have had it only while the thread that has dropped it had no processor, had hardly run or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
 //! (glibc `nptl/pthread_cond_signal.c`, 2.25+: a signal makes a futex call while there is one that has had none; `nptl/sem_post.c`, 2.21+), or for less than
 //! [`UNSEEN_TURN_NS`]. Who is first seen with it late has had it for as long as it had a processor at most ([`OffCpu`]).
 //!
