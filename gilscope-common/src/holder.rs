@@ -7,7 +7,7 @@
 //! looked for has had it all the time.
 //!
 //! Who drops it may take it again and drop it again without a trace, while those that it has woken have no processor yet. So nobody is
-//! said to have had it only while the thread that has dropped it had no processor, had hardly run or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
+//! said to have had it only while the thread that has dropped it had no processor, or lost it at once, or was in the futex calls by which it did, or while the waiter was in line, as then it would have been woken
 //! (glibc `nptl/pthread_cond_signal.c`, 2.25+: a signal makes a futex call while there is one that has had none; `nptl/sem_post.c`, 2.21+), or for less than
 //! [`UNSEEN_TURN_NS`]. Who is first seen with it late has had it for as long as it had a processor at most ([`OffCpu`]).
 //!
@@ -40,6 +40,10 @@ pub const NOBODY: u32 = u32::MAX;
 /// In less nobody looks whether who dropped the GIL has had it again: it may have (10 us from drop to drop were seen), but what is wrong by that is
 /// within the bound of the accuracy test.
 pub const UNSEEN_TURN_NS: u64 = 20_000;
+
+/// Who loses its processor so soon after the calls by which it has dropped the GIL has not had it again: it is preempted as it comes back from them (1 us), or by a
+/// tick's interrupt, which counts as its time.
+const HARDLY_RUN_NS: u64 = 5_000;
 
 /// From when a semaphore is free until the call tells that by which it was released: less, unless its thread is interrupted in between.
 const TOLD_LATE_NS: u64 = 5_000;
@@ -130,15 +134,18 @@ impl Turn {
         stack: StackRead::NONE,
     };
 
-    /// The GIL is free now, and the thread that has dropped it has run until then at most, when its processor time was `cpu_ns`: so it has not had
-    /// it since. Nor before, if it has hardly run.
+    /// The GIL is free, and the thread that has dropped it had no processor then, since its processor time was `cpu_ns`: so it has not had it. Nor before, if
+    /// it had hardly run by then since its drop.
     #[inline(always)]
-    pub fn is_free(&mut self, ran_until_ns: u64, cpu_ns: u64, now_ns: u64) {
-        let since_ns = match self.has_hardly_run(cpu_ns) {
-            true => self.dropped_ns,
-            false => ran_until_ns.max(self.dropped_ns),
+    pub fn is_free(&mut self, off_cpu: &OffCpu, cpu_ns: u64) {
+        let had_hardly_run = self.had_hardly_run(cpu_ns);
+        // After what it was compared with, as it is written before that.
+        let dropped_ns = load(&self.dropped_ns);
+        let since_ns = match had_hardly_run {
+            true => dropped_ns,
+            false => off_cpu.from_ns.max(dropped_ns),
         };
-        if since_ns >= now_ns {
+        if dropped_ns == 0 || since_ns >= off_cpu.until_ns {
             return;
         }
         if since_ns != self.free_since_ns {
@@ -146,20 +153,22 @@ impl Turn {
             store(0, &mut self.free_until_ns);
             store(since_ns, &mut self.free_since_ns);
         }
-        if now_ns > self.free_until_ns {
-            store(now_ns, &mut self.free_until_ns);
+        if off_cpu.until_ns > self.free_until_ns {
+            store(off_cpu.until_ns, &mut self.free_until_ns);
         }
     }
 
-    /// Whether the thread that has dropped the GIL, and the processor time of which is `cpu_ns` now, has run since then, and since the calls by which it did, for
-    /// less time than a turn takes.
+    /// Whether the thread that has dropped the GIL had run for hardly any time, when its processor time was `cpu_ns`, since the last call by which it did. (In this
+    /// order: who writes makes it the other way round.)
     #[inline(always)]
-    fn has_hardly_run(&self, cpu_ns: u64) -> bool {
-        let before_ns = match self.dropping_until_ns > self.dropped_ns {
-            true => self.dropping_until_cpu_ns,
-            false => self.dropped.on_cpu_ns,
+    fn had_hardly_run(&self, cpu_ns: u64) -> bool {
+        let before_ns = match load(&self.dropping_until_ns) > load(&self.dropped_ns) {
+            true => load(&self.dropping_until_cpu_ns),
+            false => load(&self.dropped.on_cpu_ns),
         };
-        self.dropped.known != known::NOTHING && cpu_ns.saturating_sub(before_ns) < UNSEEN_TURN_NS
+        self.dropped.known != known::NOTHING
+            && before_ns <= cpu_ns
+            && cpu_ns - before_ns < HARDLY_RUN_NS
     }
 
     /// For how long of a stretch after its drop nobody had the GIL, as far as is known.
@@ -516,23 +525,28 @@ impl Turns {
             if !turn.is_taken_again() && is_second {
                 turn.again = again::MISSED;
             }
-            turn.dropped = look.holders;
+            // In this order, as others read it meanwhile.
             store(look.now_ns, &mut turn.dropped_ns);
+            store(look.holders, &mut turn.dropped);
         }
         turn.signalled = signals as u16;
     }
 
     /// A futex call by which the thread dropped the GIL, which began with this look, is over. By the call that unlocks the mutex it may have dropped it
-    /// another time, the signals of which nobody needed any more: unless that began too soon after, or when the thread had hardly run. `cpu_ns` is its processor
-    /// time by now.
+    /// another time, the signals of which nobody needed any more: unless that began too soon after, or too soon after the end of a time without a processor that
+    /// had begun with the end of the last call. `cpu_ns` is its processor time by now.
     #[inline(always)]
     pub fn was_dropping(&mut self, began: &Look, now_ns: u64, cpu_ns: u64) {
         if let Some(turn) = self.last_dropped(began.number) {
-            let known_until_ns = turn.dropped_ns.max(turn.dropping_until_ns);
-            let has_hardly_run = began.holders.known != known::NOTHING
-                && turn.has_hardly_run(began.holders.on_cpu_ns);
-            if began.now_ns < known_until_ns + UNSEEN_TURN_NS || has_hardly_run {
-                turn.dropping_until_cpu_ns = cpu_ns;
+            let mut known_until_ns = turn.dropped_ns.max(turn.dropping_until_ns);
+            let ran_ns = began.now_ns.saturating_sub(began.off_cpu.until_ns);
+            let left_cpu_ns = began.holders.on_cpu_ns.saturating_sub(ran_ns);
+            if began.holders.known != known::NOTHING && turn.had_hardly_run(left_cpu_ns) {
+                known_until_ns = known_until_ns.max(began.off_cpu.until_ns);
+            }
+            if began.now_ns < known_until_ns + UNSEEN_TURN_NS {
+                // In this order, as others read it meanwhile.
+                store(cpu_ns, &mut turn.dropping_until_cpu_ns);
                 store(now_ns, &mut turn.dropping_until_ns);
             }
         }
@@ -993,6 +1007,18 @@ mod tests {
     /// Long enough for a turn that nobody has seen.
     const RAN_NS: u64 = UNSEEN_TURN_NS;
 
+    fn off_cpu(from_ns: u64, until_ns: u64) -> OffCpu {
+        OffCpu { from_ns, until_ns }
+    }
+
+    fn awake(on_cpu_ns: u64) -> Snapshot {
+        Snapshot {
+            on_cpu_ns,
+            known: known::AWAKE,
+            ..Snapshot::NONE
+        }
+    }
+
     fn look(number: u64, holder: u32, now_ns: u64) -> Look {
         Look {
             number,
@@ -1220,19 +1246,19 @@ mod tests {
         turns
             .last_dropped(7)
             .unwrap()
-            .is_free(60_100, RAN_NS, 90_100);
+            .is_free(&off_cpu(60_100, 90_100), RAN_NS);
         assert_eq!(all(&turns), [before, (NOBODY, 30_000, 30_000), after]);
         // It goes on without.
         turns
             .last_dropped(7)
             .unwrap()
-            .is_free(60_100, RAN_NS, 110_100);
+            .is_free(&off_cpu(60_100, 110_100), RAN_NS);
         assert_eq!(all(&turns), [before, (NOBODY, 50_000, 50_000), after]);
         // Without one before it could have taken it again; the waiter's looks do not matter.
         turns
             .last_dropped(7)
             .unwrap()
-            .is_free(25_100, RAN_NS, 110_100);
+            .is_free(&off_cpu(25_100, 110_100), RAN_NS);
         let nobody = (NOBODY, 100_000, 100_000);
         assert_eq!(all(&turns), [before, nobody, after]);
         let looks = [look(7, NOBODY, 50_100), look(8, 2, 200_000)];
@@ -1245,28 +1271,46 @@ mod tests {
 
     /// It has run for too short a time to have had it again.
     #[test]
-    fn free_since_its_drop_if_who_dropped_it_has_hardly_run() {
-        let all = |in_call_ns: u64, ran_ns| {
+    fn free_since_its_drop_if_who_dropped_it_lost_its_processor_at_once() {
+        let all = |in_call_ns: u64, ran_ns, until_ns| {
             let mut turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
-            turns.last[7].dropped = Snapshot {
-                on_cpu_ns: 1_000,
-                known: known::AWAKE,
-                ..Snapshot::NONE
-            };
+            turns.last[7].dropped = awake(1_000);
             if in_call_ns > 0 {
-                let until_ns = 10_100 + in_call_ns;
-                turns.was_dropping(&look(7, 1, 10_100), until_ns, 1_000 + in_call_ns);
+                let call_until_ns = 10_100 + in_call_ns;
+                turns.was_dropping(&look(7, 1, 10_100), call_until_ns, 1_000 + in_call_ns);
             }
-            turns.last[7].is_free(60_100, 1_000 + in_call_ns + ran_ns, 110_100);
+            turns.last[7].is_free(&off_cpu(60_100, until_ns), 1_000 + in_call_ns + ran_ns);
             let told = divide(&turns, &[look(8, 2, 200_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
             nobodys.map(|(_, ns, _)| ns).sum::<u64>()
         };
-        assert_eq!(all(0, UNSEEN_TURN_NS - 1), 100_000);
-        assert_eq!(all(0, UNSEEN_TURN_NS), 50_000);
+        assert_eq!(all(0, HARDLY_RUN_NS - 1, 110_100), 100_000);
+        assert_eq!(all(0, HARDLY_RUN_NS, 110_100), 50_000);
         // Not in the call by which it dropped it, however long that took.
-        assert_eq!(all(25_000, UNSEEN_TURN_NS - 1), 100_000);
-        assert_eq!(all(25_000, UNSEEN_TURN_NS), 75_000);
+        assert_eq!(all(25_000, HARDLY_RUN_NS - 1, 110_100), 100_000);
+        assert_eq!(all(25_000, HARDLY_RUN_NS, 110_100), 75_000);
+        // It has had a processor again since then.
+        assert_eq!(all(0, HARDLY_RUN_NS - 1, 80_100), 70_000);
+        assert_eq!(all(0, HARDLY_RUN_NS - 1, 100_100), 100_000);
+    }
+
+    /// What was known of the first drop says nothing after the second.
+    #[test]
+    fn free_since_its_second_drop_only() {
+        let all = |cpu_ns| {
+            let mut turns = seen(&[(7, 1, 50, 10_100), (8, 2, 110_100, 0)]);
+            turns.last[7].dropped = awake(1_000);
+            turns.was_dropping(&look(7, 1, 10_100), 15_100, 6_000);
+            let mut second = look(7, 1, 55_100);
+            second.holders = awake(46_000);
+            turns.dropped(&second, true);
+            turns.last[7].is_free(&off_cpu(85_100, 110_100), cpu_ns);
+            turns.last[7].free_since_ns
+        };
+        assert_eq!(all(46_000 + HARDLY_RUN_NS - 1), 55_100);
+        assert_eq!(all(46_000 + HARDLY_RUN_NS), 85_100);
+        // Torn, or of another thread.
+        assert_eq!(all(45_000), 85_100);
     }
 
     /// Who drops it would have woken the waiter.
@@ -1291,10 +1335,10 @@ mod tests {
     /// It cannot take the GIL again before the calls are over that wake others.
     #[test]
     fn nobody_has_it_while_who_drops_it_is_in_the_futex_call() {
-        let free_ns = |dropping_until_ns, ran_until_ns| {
+        let free_ns = |dropping_until_ns, off_cpu_since_ns| {
             let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
             turns.was_dropping(&look(7, 1, 200), dropping_until_ns, 0);
-            turns.last[7].is_free(ran_until_ns, RAN_NS, 60_000);
+            turns.last[7].is_free(&off_cpu(off_cpu_since_ns, 60_000), RAN_NS);
             let told = divide(&turns, &[look(8, 2, 70_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
             nobodys.map(|(_, ns, _)| ns).sum::<u64>()
@@ -1309,32 +1353,30 @@ mod tests {
 
     /// It was preempted before it unlocked the mutex, and so could not drop it another time.
     #[test]
-    fn a_mutex_that_is_unlocked_late_by_who_has_hardly_run_is_the_same_drop_s() {
-        let nobodys_ns = |ran_ns| {
-            let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
-            let at = |on_cpu_ns| Snapshot {
-                on_cpu_ns,
-                known: known::AWAKE,
-                ..Snapshot::NONE
-            };
-            turns.last[7].dropped = at(1_000);
+    fn a_mutex_that_is_unlocked_late_by_who_had_no_processor_is_the_same_drop_s() {
+        let nobodys_ns = |ran_before_ns, ran_after_ns| {
+            let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 90_200, 0)]);
+            turns.last[7].dropped = awake(1_000);
             turns.was_dropping(&look(7, 1, 200), 5_200, 6_000);
-            let mut unlocks = look(7, 1, 50_200);
-            unlocks.holders = at(6_000 + ran_ns);
-            turns.was_dropping(&unlocks, 60_000, 7_000 + ran_ns);
-            let told = divide(&turns, &[look(8, 2, 70_000)]);
+            let mut unlocks = look(7, 1, 50_200 + ran_after_ns);
+            unlocks.holders = awake(6_000 + ran_before_ns + ran_after_ns);
+            unlocks.off_cpu = off_cpu(6_200, 50_200);
+            turns.was_dropping(&unlocks, 75_200, 7_000);
+            let told = divide(&turns, &[look(8, 2, 100_000)]);
             let nobodys = told.iter().filter(|(holder, ..)| *holder == NOBODY);
             nobodys.map(|(_, ns, _)| ns).sum::<u64>()
         };
-        assert_eq!(nobodys_ns(UNSEEN_TURN_NS - 1), 60_000);
-        assert_eq!(nobodys_ns(UNSEEN_TURN_NS), 5_000);
+        let (hardly_ns, too_soon_ns) = (HARDLY_RUN_NS - 1, UNSEEN_TURN_NS - 1);
+        assert_eq!(nobodys_ns(hardly_ns, too_soon_ns), 90_000);
+        assert_eq!(nobodys_ns(hardly_ns + 1, too_soon_ns), 5_000);
+        assert_eq!(nobodys_ns(hardly_ns, too_soon_ns + 1), 5_000);
     }
 
     #[test]
     fn what_is_known_in_two_ways_is_counted_once() {
         let mut turns = seen(&[(7, 1, 50, 200), (8, 2, 60_200, 0)]);
         turns.was_dropping(&look(7, 1, 200), 20_200, 0);
-        turns.last[7].is_free(10_200, RAN_NS, 30_200);
+        turns.last[7].is_free(&off_cpu(10_200, 30_200), RAN_NS);
         let told = divide(&turns, &[look(8, 2, 70_000)]);
         assert_eq!(told[1], (NOBODY, 30_000, 30_000));
     }

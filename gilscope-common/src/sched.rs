@@ -124,22 +124,23 @@ impl Sched {
         }
     }
 
-    /// Until when it has run, which is `now_ns` if it runs, and its processor time by then, for another thread too. None if it is just being written, or nothing
-    /// was seen of it.
+    /// When it had no processor last, and its processor time by then, for another thread too; it has none yet if that ends at `now_ns`. None if it is
+    /// just being written, or was not seen to leave the processor.
     #[inline(always)]
-    pub fn ran_until(&self, now_ns: u64) -> Option<(u64, u64)> {
+    pub fn had_no_cpu(&self, now_ns: u64) -> Option<(OffCpu, u64)> {
         let version = load(&self.version);
         let state = load(&self.state);
-        let (since_ns, left_cpu_ns) = (load(&self.since_ns), load(&self.left_cpu_ns));
+        let (since_ns, from_ns) = (load(&self.since_ns), load(&self.left_cpu_ns));
         let on_cpu_ns = load(&self.on_cpu_ns);
-        if version & 1 != 0 || version != load(&self.version) {
+        let is_whole = version & 1 == 0 && version == load(&self.version);
+        if !is_whole || from_ns == 0 || state == state::UNKNOWN {
             return None;
         }
-        match state {
-            state::ON_CPU => Some((now_ns, on_cpu_ns + now_ns.saturating_sub(since_ns))),
-            state::ASLEEP | state::RUNNABLE if left_cpu_ns != 0 => Some((left_cpu_ns, on_cpu_ns)),
-            _ => None,
-        }
+        let until_ns = match state {
+            state::ON_CPU => since_ns,
+            _ => now_ns,
+        };
+        Some((OffCpu { from_ns, until_ns }, on_cpu_ns))
     }
 
     /// When it was off the processor last, of a thread that has one now.

@@ -803,25 +803,29 @@ fn when_a_thread_had_no_processor_is_told_once_it_has_one() {
     assert_eq!(told(&sched), (0, 0));
 }
 
-/// Until it lost the processor, by preemption or by itself, if it has none.
+/// By preemption or by itself, and with the processor time by then.
 #[test]
-fn until_when_a_thread_has_run() {
+fn when_a_thread_had_no_processor_last() {
+    let told = |sched: &Sched, now_ns| {
+        let told = sched.had_no_cpu(now_ns);
+        told.map(|(off_cpu, cpu_ns)| (off_cpu.from_ns, off_cpu.until_ns, cpu_ns))
+    };
     let mut sched = Sched::seen(5, state::ON_CPU);
-    assert_eq!(sched.ran_until(9), Some((9, 4)));
+    assert_eq!(told(&sched, 9), None);
     sched.leaves_cpu(10, false, 0, false);
-    assert_eq!(sched.ran_until(15), Some((10, 5)));
+    assert_eq!(told(&sched, 15), Some((10, 15, 5)));
     sched.enters_cpu(20);
-    assert_eq!(sched.ran_until(23), Some((23, 8)));
+    assert_eq!(told(&sched, 23), Some((10, 20, 5)));
     sched.leaves_cpu(30, true, 0, false);
-    assert_eq!(sched.ran_until(35), Some((30, 15)));
+    assert_eq!(told(&sched, 35), Some((30, 35, 15)));
     sched.woken(40);
-    assert_eq!(sched.ran_until(45), Some((30, 15)));
+    assert_eq!(told(&sched, 45), Some((30, 45, 15)));
     // While it is being written.
     sched.version += 1;
-    assert_eq!(sched.ran_until(45), None);
+    assert_eq!(told(&sched, 45), None);
     // Nothing was seen of these.
     for state in [state::UNKNOWN, state::RUNNABLE, state::ASLEEP] {
-        assert_eq!(Sched::seen(5, state).ran_until(9), None);
+        assert_eq!(told(&Sched::seen(5, state), 9), None);
     }
 }
 

@@ -77,13 +77,6 @@ pub fn tells(
         turns.dropped(look, !unlocks);
         thread.dropped = view.switch_number;
     } else if takes {
-        // By whom it was dropped may have had it again, but for when it cannot have.
-        is_free(
-            turns,
-            view.switch_number.wrapping_sub(1),
-            thread.tgid,
-            now_ns,
-        );
         turns.gets(look);
     } else {
         turns.has(look);
@@ -329,14 +322,14 @@ fn looks_at_holder(tgid: u32, look: &mut Look) {
     }
 }
 
-/// The GIL is free: so it has been since the thread that has dropped it ran last.
+/// The GIL is free: so it has been while the thread that has dropped it had no processor.
 #[inline(never)]
 fn is_free(turns: &mut Turns, number: u64, tgid: u32, now_ns: u64) {
     if let Some(turn) = turns.last_dropped(number)
         && let Some(thread) = filter::other(tgid, turn.holder)
-        && let Some((ran_until_ns, cpu_ns)) = thread.sched.ran_until(now_ns)
+        && let Some((off_cpu, cpu_ns)) = thread.sched.had_no_cpu(now_ns)
     {
-        turn.is_free(ran_until_ns, cpu_ns, now_ns);
+        turn.is_free(&off_cpu, cpu_ns);
     }
 }
 

@@ -23,7 +23,7 @@ const RUNS: [(&str, f64); 6] = [
 /// where the machine does nothing else. In 2.7 it is more, and says nothing: the oracle's probes are most of it.
 const MAY_BE_UNKNOWN: [(&str, f64); 3] = [("spin", 0.01), ("convoy", 0.02), ("pollers", 0.03)];
 
-/// What else the machine does makes it more, never less: the best of so many runs is judged.
+/// What else the machine does makes it more, never less: one of so many runs has to be within.
 const ATTEMPTS: u32 = 3;
 
 /// Who had the GIL is judged in each of these at least.
@@ -54,6 +54,8 @@ fn figures_agree_with_the_oracle() {
                     break;
                 };
                 eprintln!("{unknown}: once more");
+                // What is wrong is wrong in any of them.
+                broken.extend(run.holders.broken());
                 run = compare();
             }
             eprintln!("{}", summary(&run));

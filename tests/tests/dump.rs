@@ -196,9 +196,12 @@ fn deadlock(pid: u32) -> Option<Value> {
     (dump["deadlocks"] != json!([])).then_some(dump)
 }
 
-/// One deadlock, of these threads.
+/// One deadlock, of these threads. The circle begins at the lowest id, which need not be the first thread's: ids start over.
 fn one_of(told: &Value, inferred: bool) -> Value {
-    json!([{"threads": told["threads"], "inferred": inferred}])
+    let mut threads = told["threads"].as_array().unwrap().clone();
+    let lowest = (0..threads.len()).min_by_key(|&at| threads[at].as_u64());
+    threads.rotate_left(lowest.unwrap());
+    json!([{"threads": threads, "inferred": inferred}])
 }
 
 /// The lock that each thread of a circle waits for, and the thread that has it.
@@ -404,9 +407,12 @@ fn a_pid_namespace() {
     let dump = until("the deadlock", || deadlock(child));
     assert_eq!((&dump["pid"], &dump["ns_pid"]), (&json!(child), &json!(1)));
     let tids = dump["deadlocks"][0]["threads"].as_array().unwrap().iter();
-    let ns_tids: Vec<_> = tids
+    let mut ns_tids: Vec<_> = tids
         .map(|tid| &thread(&dump, tid.as_u64().unwrap())["ns_tid"])
         .collect();
+    // From the lowest id outside.
+    let first = ns_tids.iter().position(|tid| **tid == told["threads"][0]);
+    ns_tids.rotate_left(first.unwrap());
     assert_eq!(json!(ns_tids), told["threads"]);
 }
 

@@ -4,7 +4,7 @@
 use std::{process::Command, time::Duration};
 
 use gilscope_tests::{
-    Process, Running, Traced, Tracer, builds, kernel, need_root, python, python_2_7,
+    Process, Running, Thread, Traced, Tracer, builds, kernel, need_root, python, python_2_7,
 };
 
 const HOLDER: &str = include_str!("../workloads/holder.py");
@@ -122,13 +122,19 @@ fn in_a_pid_namespace() {
 #[test]
 fn nobody_has_it_while_who_drops_it_is_preempted() {
     need_root();
-    let busy = || Running::start(python().command().args(["-c", "while True: pass"]));
-    let _others = [busy(), busy()];
+    let busy = |_| Running::start(python().command().args(["-c", "while True: pass"]));
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let _others: Vec<_> = (0..processors).map(busy).collect();
     let target = Running::ready(&mut python().workload(SPIN, &["--seconds", "60"]));
     let (traced, _) = trace(target.pid(), Duration::from_secs(5));
     let process = traced.report.process(target.pid());
     let (unknown_ns, waited_ns) = (process.number("blocked_by_unknown_ns"), waited_ns(&process));
     println!("waited {waited_ns} ns, unknown {unknown_ns}");
+    // Three of its four threads wait at any time.
+    assert!(waited_ns > 10_000_000_000, "{process:?}");
+    let preempted = |it: &Thread<'_>| it.number("cpu/involuntary_switches") > 20;
+    let preempted = process.threads().iter().filter(|it| preempted(it)).count();
+    assert!(preempted >= 4, "{process:?}");
     assert!(unknown_ns <= waited_ns / 100, "{process:?}");
 }
 

@@ -1,4 +1,4 @@
-//! Programs that do nothing, on the hooks that gilscope is on: what the kernel takes to call any program there, which is the least that a
+//! Programs that do nothing, on the hooks of gilscope's that are called often: what the kernel takes to call any program there, which is the least that a
 //! tracer by those hooks can cost.
 
 use aya_ebpf::{

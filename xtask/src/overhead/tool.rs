@@ -23,7 +23,7 @@ pub enum Tool {
     FutexNoStacks,
     /// Programs that do nothing, on the two futex tracepoints: what no tracer by them can be below
     FutexNothing,
-    /// The same on all hooks of gilscope's, the scheduler's too
+    /// The same on the scheduler's tracepoints too: all hooks of gilscope's that are called often
     AllNothing,
     /// gilscope by its uprobes
     Uprobe,
@@ -54,7 +54,7 @@ impl Tool {
             Self::Futex => "gilscope --source futex",
             Self::FutexNoStacks => "gilscope --source futex --no-stacks",
             Self::FutexNothing => "empty programs on the futex tracepoints",
-            Self::AllNothing => "empty programs on all of gilscope's hooks",
+            Self::AllNothing => "empty programs on futex and scheduler tracepoints",
             Self::Uprobe => "gilscope --source uprobe",
             Self::TakeGil => "bpftrace, take_gil and drop_gil",
             Self::CondTimedwait => "bpftrace, pthread_cond_timedwait",

@@ -1,4 +1,4 @@
-//! Programs that do nothing, on the hooks that gilscope is on: what they cost the machine is the least that a tracer by those hooks can cost.
+//! Programs that do nothing, on the hooks of gilscope's that are called often: what they cost the machine is the least that a tracer by those hooks can cost.
 
 #[path = "../tracefs.rs"]
 #[expect(dead_code, reason = "programs that do nothing read no field")]
