@@ -99,6 +99,8 @@ pub struct ProcessReport {
     pub findings: Vec<Finding>,
     /// Its GILs.
     pub gils: Vec<GilInfo>,
+    /// Those that were not traced, as there was no room for them: the most at a time.
+    pub gils_not_traced: u64,
     /// Waits of all threads for any of its GILs.
     pub gil_wait: HistogramSummary,
     /// Time in which at least one thread waited.

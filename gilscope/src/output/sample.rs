@@ -115,6 +115,7 @@ pub(super) fn process() -> ProcessReport {
             source: WaitSource::Futex,
             measured_from_ns: 0,
         }],
+        gils_not_traced: 0,
         gil_wait: waits(12_745, 6_970, 1_900, 24_000_000, 1_050_000_000),
         contended_ns: 6_230 * MS,
         threads: vec![worker, main, idle(4_250)],

@@ -42,6 +42,9 @@ use std::{collections::HashMap, ops::Range, rc::Rc, sync::Arc};
 /// How long a program may take to become a CPython; after that it is looked at less often.
 const STARTING_NS: u64 = 2_000_000_000;
 
+/// How many GILs of one process are traced in all: sub-interpreters may come and go for ever, and each is a row.
+const MAX_GILS: usize = 4096;
+
 /// How often a thread's name is looked for: C's threads have none.
 const NAME_ATTEMPTS: u8 = 5;
 /// So much processor time may names take at once, as programs may make them hard to find.
@@ -53,6 +56,8 @@ pub struct Watched {
     interpreter: Option<Arc<Interpreter>>,
     /// By their ids.
     gils: Vec<WatchedGil>,
+    /// Those that found no room, at most at a time.
+    gils_not_traced: usize,
     wanted_source: Option<WaitSource>,
     source: WaitSource,
     follow_children: bool,
@@ -100,6 +105,7 @@ impl Watched {
             process,
             interpreter,
             gils: Vec::new(),
+            gils_not_traced: 0,
             wanted_source: options.source,
             source: WaitSource::Futex,
             follow_children: options.follow_children,
@@ -321,14 +327,17 @@ impl Watched {
             self.hooks = Some(hooks);
         }
         self.forget_destroyed(probe, &gils);
-        let before = self.gils.len();
+        let (before, mut not_traced) = (self.gils.len(), 0);
         for gil in gils {
             if let Some(known) = self.gils.iter_mut().find(|known| known.is(&gil)) {
                 known.info.interpreters.clone_from(&gil.interpreters);
                 // A free-threaded build switches it on for an extension that needs it (`Python/ceval_gil.c`, 3.13:
                 // `_PyEval_EnableGILPermanent`).
                 if gil.enabled && !known.gil.enabled {
-                    probe.watch(self.process.pid, known.info.id, &gil, self.source)?;
+                    if !watch(probe, self.process.pid, known.info.id, &gil, self.source) {
+                        not_traced += 1;
+                        continue;
+                    }
                     known.info.enabled = true;
                     known.info.measured_from_ns = now_ns().saturating_sub(self.origin_ns);
                     known.gil = gil;
@@ -336,8 +345,11 @@ impl Watched {
                 continue;
             }
             let id = u32::try_from(self.gils.len()).unwrap_or(u32::MAX);
-            if gil.enabled {
-                probe.watch(self.process.pid, id, &gil, self.source)?;
+            let has_room = self.gils.len() < MAX_GILS
+                && (!gil.enabled || watch(probe, self.process.pid, id, &gil, self.source));
+            if !has_room {
+                not_traced += 1;
+                continue;
             }
             let info = GilInfo {
                 measured_from_ns: now_ns().saturating_sub(self.origin_ns),
@@ -351,6 +363,13 @@ impl Watched {
                 lives: true,
             });
         }
+        if not_traced > 0 && self.gils_not_traced == 0 {
+            let pid = self.process.pid;
+            log::warn!(
+                "process {pid} has more GILs than there is room for: {not_traced} are not traced"
+            );
+        }
+        self.gils_not_traced = self.gils_not_traced.max(not_traced);
         Ok(self.gils.len() - before)
     }
 
@@ -840,6 +859,7 @@ impl Watched {
             ended,
             findings: Vec::new(),
             gils: self.gils.into_iter().map(|known| known.info).collect(),
+            gils_not_traced: self.gils_not_traced as u64,
             gil_wait: findings.gil_wait,
             contended_ns: findings.contended_ns,
             threads: findings.threads,
@@ -868,6 +888,16 @@ impl Watched {
         analyse::judge(&mut report, &findings.samples, is_semaphore, dump.as_ref());
         (report, findings.loss)
     }
+}
+
+/// Begins to measure the waits for a GIL, if there is room for it.
+fn watch(probe: &mut Probe, pid: u32, gil_id: u32, gil: &Gil, source: WaitSource) -> bool {
+    let watched = probe.watch(pid, gil_id, gil, source);
+    if let Err(error) = &watched {
+        log::debug!("process {pid}: {error}");
+        probe.unwatch(pid, gil_id, gil, source);
+    }
+    watched.is_ok()
 }
 
 /// The C library's function by which CPython locks a mutex. Before glibc 2.34 libc has a forwarder of

@@ -102,17 +102,24 @@ fn index_of(process: &mut ProcessReport, stack: PythonStack) -> usize {
 fn nothing(process: &ProcessReport) -> Finding {
     let is_short = process.observed_ns < MIN_OBSERVED_NS;
     let contended = percent(process.contended_ns, process.observed_ns);
-    let (rule, says) = match (is_short, process.gils.is_empty()) {
-        (true, _) => (
+    let (traced, not_traced) = (process.gils.len(), process.gils_not_traced);
+    let (rule, says) = match (is_short, traced, not_traced) {
+        (true, ..) => (
             Rule::NotJudged,
             format!(
                 "It was followed for {} only, which is too short to say.",
                 seconds(process.observed_ns)
             ),
         ),
-        (_, true) => (
+        (_, 0, 0) => (
             Rule::NotJudged,
             "No GIL was found in it, so nothing can be said of it.".to_owned(),
+        ),
+        (_, _, 1..) => (
+            Rule::NotJudged,
+            format!(
+                "There was no room for {not_traced} of its GILs, so nothing can be said of them."
+            ),
         ),
         _ => (
             Rule::Healthy,

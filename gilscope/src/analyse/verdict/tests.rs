@@ -57,6 +57,7 @@ fn process(threads: Vec<ThreadReport>, contended_ms: u64) -> ProcessReport {
         observed_ns: ALL_NS,
         contended_ns: contended_ms * MS,
         gils: vec![gil],
+        gils_not_traced: 0,
         gil_wait: waits(count, sum_ns / MS),
         threads,
         ..ProcessReport::default()
@@ -149,9 +150,14 @@ fn nothing_is_wrong() {
     assert_eq!(rules(short, &few), [Rule::NotJudged]);
     let no_gil = ProcessReport {
         gils: Vec::new(),
-        ..quiet
+        ..quiet.clone()
     };
     assert_eq!(rules(no_gil, &few), [Rule::NotJudged]);
+    let not_all = ProcessReport {
+        gils_not_traced: 1,
+        ..quiet
+    };
+    assert_eq!(rules(not_all, &few), [Rule::NotJudged]);
 }
 
 #[test]

@@ -117,7 +117,10 @@ fn headline(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::R
     let waited_ns = waited_ns.chain(others.map(|others| others.waited_ns()));
     let waited_ns = waited_ns.fold(0, u64::saturating_add);
     if process.gils.is_empty() {
-        let (none, why) = if process.ended.is_some() {
+        let (none, why) = if process.gils_not_traced > 0 {
+            let why = "There is room for some hundreds at a time, in all processes.";
+            ("None of its GILs was traced.", why)
+        } else if process.ended.is_some() {
             let why = "It is no CPython, a 2.7 that never had a second thread, \
                        or it ended before it could be looked at.";
             ("No GIL was found in it.", why)
@@ -137,7 +140,10 @@ fn headline(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::R
     if process.gil_wait.count == 0 && waited_ns == 0 {
         let none = format!("No thread waited for the GIL in these {observed}.");
         writeln!(out, "{}", style.bold(&none))?;
-        let meaning = "That is a result: whatever it is slow by, it is not the wait for the GIL.";
+        let meaning = match process.gils_not_traced {
+            0 => "That is a result: whatever it is slow by, it is not the wait for the GIL.",
+            _ => "That is no result, as some of its GILs were not traced.",
+        };
         return writeln!(out, "{} followed. {meaning}", counted(threads, "thread"));
     }
     let contended = share(process.contended_ns, process.observed_ns);

@@ -29,10 +29,7 @@ pub(super) fn write(out: &mut dyn Write, process: &ProcessReport, style: Style) 
         out,
         unfinished.chain(others.map(|others| others.unfinished)),
     )?;
-    process
-        .gils
-        .iter()
-        .try_for_each(|gil| write_gil(out, gil, style))
+    write_gils(out, process, style)
 }
 
 fn write_others(out: &mut dyn Write, others: &OtherThreads) -> io::Result<()> {
@@ -127,7 +124,27 @@ fn write_unfinished(out: &mut dyn Write, all: impl Iterator<Item = Unfinished>) 
     )
 }
 
-fn write_gil(out: &mut dyn Write, gil: &GilInfo, style: Style) -> io::Result<()> {
+/// A line for all that differ in nothing but their number: there may be a thousand.
+fn write_gils(out: &mut dyn Write, process: &ProcessReport, style: Style) -> io::Result<()> {
+    let what = |gil: &GilInfo| (gil.python.clone(), gil.enabled, gil.found_by, gil.source);
+    for gils in process.gils.chunk_by(|gil, next| what(gil) == what(next)) {
+        write_gil(out, gils, style)?;
+    }
+    let line = match process.gils_not_traced {
+        0 => return Ok(()),
+        1 => "1 GIL was not traced, as there was no room for it.".to_owned(),
+        more => format!(
+            "{} GILs were not traced, as there was no room for them.",
+            count(more)
+        ),
+    };
+    writeln!(out, "{}", style.warn(&line))
+}
+
+fn write_gil(out: &mut dyn Write, gils: &[GilInfo], style: Style) -> io::Result<()> {
+    let [gil, others @ ..] = gils else {
+        return Ok(());
+    };
     let build = if gil.free_threaded {
         ", free-threaded"
     } else {
@@ -145,9 +162,12 @@ fn write_gil(out: &mut dyn Write, gil: &GilInfo, style: Style) -> io::Result<()>
         WaitSource::Uprobe => "uprobes",
     };
     let python = name(&gil.python, 10);
+    let which = match others.last() {
+        Some(last) => format!("GILs {} to {}", gil.id, last.id),
+        None => format!("GIL {}", gil.id),
+    };
     let line = format!(
-        "GIL {}: CPython {python}{build}{state}; found by {found}, measured by {measured}.",
-        gil.id,
+        "{which}: CPython {python}{build}{state}; found by {found}, measured by {measured}."
     );
     writeln!(out, "{}", style.dim(&line))
 }

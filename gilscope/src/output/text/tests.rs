@@ -118,6 +118,45 @@ GIL 0: CPython 3.11.2; found by _PyRuntime, measured by futex calls.
     assert_eq!(shown(quiet), expected);
 }
 
+/// There may be hundreds, all alike.
+#[test]
+fn gils_that_are_alike_are_one_line() {
+    let mut many = process();
+    many.gils = vec![many.gils[0].clone(); 5];
+    for (id, gil) in many.gils.iter_mut().enumerate() {
+        gil.id = u32::try_from(id).unwrap();
+    }
+    many.gils[4].enabled = false;
+    let text = shown(many);
+    let how = "found by _PyRuntime, measured by futex calls.";
+    has_line(&text, &format!("GILs 0 to 3: CPython 3.11.2; {how}"));
+    has_line(
+        &text,
+        &format!("GIL 4: CPython 3.11.2, switched off; {how}"),
+    );
+}
+
+#[test]
+fn gils_without_room_are_said() {
+    let quiet = ProcessReport {
+        gil_wait: HistogramSummary::default(),
+        threads: vec![idle(4_242)],
+        gils_not_traced: 1_200,
+        ..process()
+    };
+    let text = shown(quiet.clone());
+    let lines = [
+        "1 thread followed. That is no result, as some of its GILs were not traced.",
+        "1,200 GILs were not traced, as there was no room for them.",
+    ];
+    lines.iter().for_each(|line| has_line(&text, line));
+    let none = ProcessReport {
+        gils: Vec::new(),
+        ..quiet
+    };
+    has_line(&shown(none), "None of its GILs was traced.");
+}
+
 #[test]
 fn a_process_without_a_gil_is_no_result_about_one() {
     let other = ProcessReport {
