@@ -238,8 +238,7 @@ impl Comparison {
         self.broken_of(&Figure::ALL)
     }
 
-    /// Whether that is about longest waits only, each of which is one event, or about few waits, of which a moment may decide: of 873, 38 were joined to
-    /// others in one run (musl), and 4 to 19 in six others.
+    /// Whether that is about longest waits only, each of which is one event, or about few waits, of which a moment may decide.
     pub fn is_broken_by_single_events(&self) -> bool {
         self.waits.oracle.count < JUDGED_FROM || self.broken_of(&Figure::BUT_LONGEST).is_empty()
     }

@@ -1,8 +1,9 @@
 //! From raw calls to exact figures.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, Write},
+    ops::Range,
 };
 
 use serde::Serialize;
@@ -133,6 +134,25 @@ fn contended(call: &Call) -> bool {
     call.cond_waits > 0 || (call.kind == TAKE && call.voluntary > 0)
 }
 
+/// Where the condvar and the mutex of the forced switch lie behind the GIL's mutex (`struct _gil_runtime_state`, CPython 3.7 to 3.15: `mutex`,
+/// `switch_cond`, `switch_mutex`; x86-64 glibc and musl: 40, 48 and 40 bytes).
+const SWITCH: Range<u64> = 40..128;
+
+/// The GILs' mutexes, as far as a timed wait has told them.
+fn mutexes(calls: &[&Call]) -> BTreeSet<u64> {
+    let timed = calls
+        .iter()
+        .filter(|call| call.kind == TAKE && call.mutex != 0);
+    timed.map(|call| call.mutex).collect()
+}
+
+/// `take_gil` that found the GIL free, and slept only on what belongs to the forced switch, as the one that gives way was just about to wait there: no
+/// wait for the GIL.
+fn is_for_the_switch(call: &Call, mutexes: &BTreeSet<u64>) -> bool {
+    let behind = |mutex: &u64| SWITCH.contains(&call.futex.plain_addr.wrapping_sub(*mutex));
+    call.kind == TAKE && call.cond_waits == 0 && mutexes.iter().any(behind)
+}
+
 fn futex(call: &Call) -> Option<u64> {
     between(call.futex.first_enter_ns, call.futex.last_exit_ns)
 }
@@ -214,8 +234,13 @@ impl Verdict {
 impl Process {
     fn of(run: &Run, pid: u32, futex_view: bool, holders: bool) -> Self {
         let mine: Vec<_> = run.calls.iter().filter(|call| call.tgid == pid).collect();
+        let mutexes = mutexes(&mine);
+        let waits = mine.iter().copied();
+        let waits: Vec<_> = waits
+            .filter(|call| !is_for_the_switch(call, &mutexes))
+            .collect();
         let mut by_thread: BTreeMap<u32, Vec<&Call>> = BTreeMap::new();
-        for call in &mine {
+        for call in &waits {
             by_thread.entry(call.tid).or_default().push(call);
         }
         let mut threads = Vec::new();
@@ -235,7 +260,7 @@ impl Process {
         }
         Self {
             pid,
-            waits: Waits::of(&mine, all_calls, futex_view),
+            waits: Waits::of(&waits, all_calls, futex_view),
             threads,
             blocked_by: holders.then(|| blocked_by(&mine)).flatten(),
         }
@@ -287,6 +312,7 @@ pub fn write_samples(calls: &[Call], mut out: impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Futex;
 
     #[test]
     fn quantiles_are_by_nearest_rank() {
@@ -347,6 +373,25 @@ mod tests {
             (waits.asleep.sum_ns, waits.mutex_only, waits.timed_wait),
             (6_000, 1, 0)
         );
+    }
+
+    #[test]
+    fn the_mutex_of_the_forced_switch_is_no_wait_for_the_gil() {
+        let on = |plain_addr, cond_waits| Call {
+            cond_waits,
+            mutex: u64::from(cond_waits) * 0x3e0,
+            voluntary: 1,
+            futex: Futex {
+                plain_addr,
+                ..Futex::default()
+            },
+            ..Call::default()
+        };
+        // Of musl's mutexes the second word is slept on.
+        let calls = [on(0, 1), on(0x3e4, 0), on(0x43c, 0), on(0x43c, 1)];
+        let mutexes = mutexes(&calls.iter().collect::<Vec<_>>());
+        let told = calls.map(|call| is_for_the_switch(&call, &mutexes));
+        assert_eq!(told, [false, false, true, false]);
     }
 
     #[test]
